@@ -1,0 +1,27 @@
+#!/usr/bin/env python3
+"""Run a command of the project: `manage.py up` starts the whole desk."""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+    from orchestrator.env import InvalidVariable
+
+    try:
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(sys.argv)
+    except InvalidVariable as error:
+        # A malformed setting is the operator's to mend: one clear line instead of a trace.
+        sys.exit(_refuse(str(error)))
+
+
+def _refuse(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()
