@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class CaptioningConfig(AppConfig):
+    name = "captioning"
+    verbose_name = "Captioning"

@@ -1,0 +1,234 @@
+"""What captioning keeps: data sets, images, perspectives, captions, providers and the ledger of model calls."""
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Now
+
+from .querysets import CaptionQuerySet, DatasetQuerySet, ImageQuerySet, PerspectiveQuerySet, ProviderQuerySet
+
+NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+name_validator = RegexValidator(NAME_PATTERN, "Use 1 to 64 letters, digits, _ or -.")
+
+
+class Dataset(models.Model):
+    name = models.TextField(unique=True, validators=[name_validator])
+    description = models.TextField(blank=True, default="", db_default="")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="datasets")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = DatasetQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(name__regex=NAME_PATTERN), name="dataset_name_form")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Image(models.Model):
+    """One picture of a data set. Its bytes lie once in the store, under their sha256, however many rows name them."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="images")
+    path = models.TextField()  # as the caller named it: a file name, or a path below the workspace
+    sha256 = models.CharField(max_length=64)
+    stored_as = models.TextField()  # key in the store
+    format = models.TextField()  # what the bytes are (JPEG, PNG, WEBP …), never what the name says
+    size = models.PositiveBigIntegerField()  # bytes
+    width = models.PositiveIntegerField()  # pixels, after EXIF orientation
+    height = models.PositiveIntegerField()
+    n_frames = models.PositiveIntegerField(default=1, db_default=1)
+    taken_at = models.DateTimeField(null=True, blank=True)
+    exif = models.JSONField(default=dict, db_default={}, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = ImageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["dataset", "sha256"], name="image_once_in_dataset")]
+        indexes = [
+            # Is anybody else still using these bytes?
+            models.Index(fields=["sha256"], name="image_by_sha256"),
+            # Jobs name images by path; the data-set list is searched by it.
+            models.Index(fields=["dataset", "path"], name="image_by_path"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id}/{self.path}"
+
+
+class PerspectiveType(models.TextChoices):
+    PERSPECTIVE = "perspective"
+    SYNTHESIZER = "synthesizer"  # merges what other perspectives said of the same image
+    CUSTOM = "custom"  # follows the user's own instructions
+
+
+class Perspective(models.Model):
+    """A way of describing an image. What it asks for lies in its versions, which never change."""
+
+    name = models.TextField(unique=True, validators=[name_validator])
+    module = models.TextField(default="default", db_default="default")
+    enabled = models.BooleanField(default=True, db_default=True)
+    current = models.ForeignKey(
+        "PerspectiveVersion", null=True, on_delete=models.SET_NULL, related_name="+", editable=False
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = PerspectiveQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PerspectiveVersion(models.Model):
+    """One wording of a perspective; immutable, so that a caption can name what it answered."""
+
+    perspective = models.ForeignKey(Perspective, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    type = models.TextField(choices=PerspectiveType.choices, default=PerspectiveType.PERSPECTIVE)
+    display_name = models.TextField()
+    description = models.TextField(blank=True, default="")
+    prompt = models.TextField()
+    schema_fields = models.JSONField()
+    table_columns = models.JSONField(default=list)
+    context_template = models.TextField(blank=True, default="")
+    tags = models.JSONField(default=list, blank=True)
+    priority = models.PositiveIntegerField(default=100)
+    deprecated = models.BooleanField(default=False)
+    replacement = models.TextField(null=True, blank=True)
+    builds_on = models.JSONField(default=list, blank=True)  # names of perspectives whose answers become its context
+    local_vision = models.JSONField(default=dict, blank=True)  # field -> evidence that local vision may fill it with
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["perspective", "number"], name="perspective_version_once")]
+
+    def __str__(self) -> str:
+        return f"{self.perspective_id} v{self.number}"
+
+
+class ProviderKind(models.TextChoices):
+    LOCAL_VISION = "local-vision"
+    OPENAI = "openai"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
+    VLLM = "vllm"
+    OPENROUTER = "openrouter"
+
+
+class Provider(models.Model):
+    """Somebody who can answer: local vision, or a model behind an HTTP API."""
+
+    name = models.TextField(unique=True)
+    kind = models.TextField()  # open-ended; ProviderKind lists what has an adapter
+    environment = models.TextField(choices=[("cloud", "cloud"), ("local", "local")])
+    base_url = models.TextField(blank=True, default="")
+    api_key_encrypted = models.BinaryField(blank=True, default=b"")
+    is_enabled = models.BooleanField(default=True, db_default=True)
+    default_model = models.TextField(blank=True, default="")
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    # US dollars for a million tokens; empty means the public price list, and unknown where that has none.
+    input_price_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    output_price_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    modes = models.JSONField(default=dict, blank=True, editable=False)  # model -> structured-output mode that worked
+    last_probe = models.JSONField(null=True, blank=True, editable=False)
+    last_probe_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ProviderQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProviderModel(models.Model):
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="models")
+    name = models.TextField()
+    is_enabled = models.BooleanField(default=True, db_default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["provider", "name"], name="provider_model_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CaptionSource(models.TextChoices):
+    HUMAN = "human"
+    MODEL = "model"
+
+
+class Review(models.TextChoices):
+    PROPOSED = "proposed"  # left by a reviewer
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class Caption(models.Model):
+    """What somebody or something said of an image under a perspective. Immutable: a change is a new row."""
+
+    image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="captions")
+    perspective = models.ForeignKey(Perspective, on_delete=models.PROTECT, related_name="captions")
+    perspective_version = models.ForeignKey(PerspectiveVersion, on_delete=models.PROTECT, related_name="captions")
+    source = models.TextField(choices=CaptionSource.choices)
+    provider = models.TextField(blank=True, default="", db_default="")
+    model = models.TextField(blank=True, default="", db_default="")
+    parameters = models.JSONField(default=dict, db_default={}, blank=True)
+    result = models.JSONField()
+    text = models.TextField(blank=True, default="", db_default="")
+    provenance = models.JSONField(default=dict, db_default={}, blank=True)
+    review = models.TextField(choices=Review.choices, default=Review.PROPOSED, db_default=Review.PROPOSED)
+    review_reason = models.TextField(blank=True, default="", db_default="")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="captions")
+    # The queue's item that made it: at most one caption an item, however often the item runs.
+    item = models.OneToOneField("jobs.JobItem", null=True, on_delete=models.SET_NULL, related_name="+")
+    supersedes = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="superseded_by")
+    is_current = models.BooleanField(default=True, db_default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = CaptionQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # The captions beside a picture; which perspectives an image still lacks.
+            models.Index(fields=["image", "perspective"], name="caption_current", condition=models.Q(is_current=True)),
+            # The review list.
+            models.Index(
+                fields=["perspective", "review", "id"], name="caption_to_review", condition=models.Q(is_current=True)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"caption {self.pk} of image {self.image_id}"
+
+
+class ModelCall(models.Model):
+    """The ledger: one row for each HTTP call to a provider, whatever came of it."""
+
+    provider = models.ForeignKey(Provider, null=True, on_delete=models.SET_NULL, related_name="calls")
+    model = models.TextField(blank=True, default="")
+    job = models.ForeignKey("jobs.Job", null=True, on_delete=models.SET_NULL, related_name="+")
+    item = models.ForeignKey("jobs.JobItem", null=True, on_delete=models.SET_NULL, related_name="+")
+    status_code = models.PositiveSmallIntegerField(null=True)
+    latency_ms = models.PositiveIntegerField()
+    provider_request_id = models.TextField(blank=True, default="")
+    tokens_in = models.PositiveIntegerField(null=True)
+    tokens_out = models.PositiveIntegerField(null=True)
+    tokens_cached = models.PositiveIntegerField(null=True)
+    cost_usd = models.DecimalField(max_digits=14, decimal_places=8, null=True)
+    mode = models.TextField(blank=True, default="")
+    repaired = models.BooleanField(default=False)
+    error_code = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["provider", "-created_at"], name="model_call_of_provider")]
+
+    def __str__(self) -> str:
+        return f"call {self.pk} of {self.model}"

@@ -1,0 +1,1 @@
+"""System checks for combinations of settings that cannot work."""

@@ -1,0 +1,308 @@
+"""Settings of the desk. Every value that may differ between machines comes from the environment through env.py."""
+
+import os
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+
+from csp.constants import NONCE, NONE, SELF
+
+from orchestrator import env, vardir
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
+
+# --- Mode and address
+PRODUCTION = env.choice("NODE_ENV", ["development", "production", "test"], "development") == "production"
+DEBUG = env.boolean("DEBUG", False)
+if PRODUCTION and DEBUG:
+    raise env.InvalidVariable("DEBUG", "must be off when NODE_ENV=production.")
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.integer("PORT", 8000, 1, 65535)
+TUS_PORT = env.integer("TUS_PORT", 1080, 1, 65535)
+PUBLIC_URL = env.text("PUBLIC_URL").rstrip("/")
+LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", LOOPBACK_HOSTS)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+API_ACCESS = env.choice("API_ACCESS", ["open", "token"], "open" if _is_loopback(HOST) else "token")
+ALLOW_OPEN = env.boolean("ALLOW_OPEN", False)
+BOUND_TO_LOOPBACK = _is_loopback(HOST)
+PUBLIC_FAMILIES = env.words("PUBLIC_FAMILIES")
+TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+
+# --- Folders and keys
+VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var"))).resolve()
+WORKSPACE_PATH = Path(env.text("WORKSPACE_PATH", str(VAR_DIR / "workspace"))).resolve()
+DRAIN_FILE = VAR_DIR / "run" / "drain"
+
+
+def _secret_key() -> str:
+    key = env.secret("SECRET_KEY")
+    if key is None:
+        if PRODUCTION:
+            raise env.InvalidVariable("SECRET_KEY", "must be set when NODE_ENV=production.")
+        # Made once for this VAR_DIR: django-q2 throws away tasks that were signed with another key.
+        key = vardir.secret_key(VAR_DIR)
+    return key
+
+
+SECRET_KEY = _secret_key()
+
+# --- Apps
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "csp",
+    "django_q",
+    "storages",
+    "orchestrator.apps.OrchestratorConfig",
+    "jobs.apps.JobsConfig",
+    "captioning.apps.CaptioningConfig",
+    "uploads.apps.UploadsConfig",
+]
+
+MIDDLEWARE = [
+    "orchestrator.requestids.RequestIdMiddleware",
+    "orchestrator.metrics.MetricsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "orchestrator.paths.SlashMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "orchestrator.access.OpenAccessMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "orchestrator.problems.ProblemMiddleware",
+]
+APPEND_SLASH = False  # SlashMiddleware serves both forms; a redirect would lose a POST's body
+
+ROOT_URLCONF = "orchestrator.urls"
+ASGI_APPLICATION = "orchestrator.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+            ],
+        },
+    },
+]
+
+# --- Database
+IN_CLUSTER = "qcluster" in sys.argv
+DATABASE_URL = env.secret("DATABASE_URL") or vardir.database_url(VAR_DIR)
+DATABASE_DIRECT_URL = env.secret("DATABASE_DIRECT_URL") or DATABASE_URL
+DATABASES = {"default": env.database(DATABASE_URL) | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}}
+# Only the web process pools: a pool that lives through django-q2's forks breaks (docs/explanation/queue.md).
+if "daphne" in Path(sys.argv[0]).name:
+    DATABASES["default"]["OPTIONS"]["pool"] = {  # type: ignore[index]
+        "min_size": 1,
+        "max_size": env.integer("DB_POOL_SIZE", 4, 1) + env.integer("DB_MAX_OVERFLOW", 0, 0),
+        "timeout": env.seconds("DB_POOL_TIMEOUT", 30),
+        "max_lifetime": env.seconds("DB_POOL_RECYCLE", 3600),
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Queue
+MAX_CONCURRENT_JOBS = env.integer("MAX_CONCURRENT_JOBS", 2, 0, 64)
+MAX_CONCURRENT_HEAVY_JOBS = env.integer("MAX_CONCURRENT_HEAVY_JOBS", 1, 0, 64)
+MAX_CONCURRENT_ITEMS = env.integer("MAX_CONCURRENT_ITEMS", 4, 1, 64)
+LEASE_SECONDS = env.seconds("LEASE_SECONDS", 30)
+SLICE_SECONDS = env.seconds("SLICE_SECONDS", 5)
+RECONCILE_SECONDS = env.seconds("RECONCILE_SECONDS", 60)
+CANARY_SECONDS = env.seconds("CANARY_SECONDS", 15)
+CANARY_STALE_SECONDS = env.seconds("CANARY_STALE_SECONDS", 60)
+DRAIN_SECONDS = env.seconds("DRAIN_SECONDS", 9)
+MESSAGE_BROKER_URL = env.text("MESSAGE_BROKER_URL")
+MESSAGE_BROKER_SECRET = env.secret("MESSAGE_BROKER_SECRET")
+
+CORES = len(os.sched_getaffinity(0))
+ITEM_DEADLINE_SECONDS = 600  # the longest that any pipeline may ask for one item on the light clusters
+_LIGHT = {"timeout": ITEM_DEADLINE_SECONDS + 60, "retry": ITEM_DEADLINE_SECONDS + 120}
+_HEAVY = {"timeout": 6 * 3600 + 60, "retry": 6 * 3600 + 120}
+Q_CLUSTER = {
+    "name": "default",
+    "orm": "default",
+    "workers": 8,
+    "bulk": 1,
+    "queue_limit": 8,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "save_limit": -1,
+    "catch_up": False,
+    "recycle": 500,
+    "poll": 0.2,
+    "guard_cycle": 0.5,  # the hard timeout only fires when this divides it
+    "max_rss": 600_000,  # kilobytes
+    **_LIGHT,
+    "ALT_CLUSTERS": {
+        "vision": {"workers": CORES, "queue_limit": CORES, "max_rss": 1_500_000, **_LIGHT},
+        "heavy": {"workers": 2, "queue_limit": 2, "recycle": 20, "max_rss": 2_000_000, **_HEAVY},
+    },
+}
+
+# --- Providers
+DEFAULT_PROVIDER = env.text("DEFAULT_PROVIDER")
+PROVIDER_KEYS = {
+    name: (env.secret(f"{name.upper()}_API_KEY"), env.text(f"{name.upper()}_MODEL"))
+    for name in ("openai", "anthropic", "gemini", "grok")
+}
+
+# --- Files
+MINIO_ENDPOINT = env.text("MINIO_ENDPOINT")
+MEDIA_ROOT = VAR_DIR / "media"
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+_LOCAL_STORE = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+_S3_STORE = {
+    "BACKEND": "storages.backends.s3.S3Storage",
+    "OPTIONS": {
+        "endpoint_url": MINIO_ENDPOINT or None,
+        "access_key": env.secret("MINIO_ACCESS_KEY"),
+        "secret_key": env.secret("MINIO_SECRET_KEY"),
+        "bucket_name": env.text("S3_BUCKET", "uploads"),
+        "addressing_style": env.choice("AWS_S3_ADDRESSING_STYLE", ["path", "virtual", "auto"], "path"),
+        "signature_version": "s3v4",
+        "file_overwrite": True,
+        "querystring_expire": env.integer("PRESIGN_SECONDS", 900, 1),
+    },
+}
+STORAGES = {
+    "default": _S3_STORE if MINIO_ENDPOINT else _LOCAL_STORE,
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FILES = 1000
+IMAGE_MAX_BYTES = 100 * 1024 * 1024
+IMAGE_MAX_PIXELS = 120_000_000
+
+# --- API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["orchestrator.access.DeskAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["orchestrator.access.HasAccess"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["orchestrator.parsers.LenientJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "orchestrator.problems.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Job desk",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+}
+
+# --- People and security
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+_HTTPS = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = _HTTPS
+CSRF_COOKIE_SECURE = _HTTPS
+SECURE_SSL_REDIRECT = False  # the proxy redirects; a health check inside must not be
+SECURE_HSTS_SECONDS = 31_536_000 if _HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _HTTPS
+SECURE_HSTS_PRELOAD = _HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SILENCED_SYSTEM_CHECKS = ["security.W008"]  # SECURE_SSL_REDIRECT, see above
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "connect-src": [SELF, f"ws://{HOST}:{PORT}", f"http://{HOST}:{TUS_PORT}"],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+# The admin skin runs Alpine, which evaluates expressions; still no inline script (orchestrator/admin.py).
+ADMIN_CONTENT_SECURITY_POLICY = {
+    "script-src": [SELF, "'unsafe-eval'", NONCE],
+    "style-src": [SELF, "'unsafe-inline'"],
+}
+
+# --- Live
+CHANNEL_LAYERS: dict[str, dict[str, object]] = {}  # fan-out is our own LISTEN bridge (jobs/live.py)
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# --- Language and time
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+# --- Logs
+LOG_LEVEL = env.choice("LOG_LEVEL", ["DEBUG", "INFO", "WARNING", "ERROR"], "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "orchestrator.logs.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "daphne.http_protocol": {"level": "WARNING"},
+        "django.channels.server": {"level": "WARNING"},
+        "django-q": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+    },
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Job desk",
+    "SITE_HEADER": "Job desk",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": True,
+    "ENVIRONMENT": "orchestrator.admin.environment",
+}
