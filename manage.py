@@ -7,8 +7,11 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+    from orchestrator.deathsig import bind_every_fork
     from orchestrator.env import InvalidVariable
 
+    if sys.argv[1:2] == ["qcluster"]:
+        bind_every_fork()
     try:
         from django.core.management import execute_from_command_line
 

@@ -69,6 +69,11 @@ class Postgres:
         """Process id of the running postmaster, None when it is not running."""
         return self._postmaster.pid if self._postmaster and self._postmaster.poll() is None else None
 
+    @property
+    def child_pid(self) -> int | None:
+        """Process id of the last postmaster, until its end has been seen."""
+        return self._postmaster.pid if self._postmaster else None
+
     def start(self) -> None:
         """Make the database if there is none, start it, recover what a crash left, and wait until it answers.
 
@@ -94,15 +99,15 @@ class Postgres:
                 raise PostgresUnavailable(f"PostgreSQL did not start; its last words are in {self._log_path}.")
         self._create_database()
 
-    def stop(self) -> None:
-        """Close all connections and end the server cleanly."""
+    def stop(self, *, patience_seconds: float = 20) -> None:
+        """Close all connections and end the server: cleanly within patience_seconds, else as a crash would."""
         if self._postmaster is None:
             return
-        for number, patience_seconds in ((signal.SIGINT, 20), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
+        for number, seconds in ((signal.SIGINT, patience_seconds), (signal.SIGQUIT, 1), (signal.SIGKILL, 5)):
             if self._postmaster.poll() is None:
                 self._postmaster.send_signal(number)
             try:
-                self._postmaster.wait(patience_seconds)
+                self._postmaster.wait(seconds)
                 break
             except subprocess.TimeoutExpired:
                 logger.warning("postgres slow to stop", extra={"signal": number.name})

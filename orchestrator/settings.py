@@ -42,7 +42,7 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 # --- Folders and keys
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var"))).resolve()
 WORKSPACE_PATH = Path(env.text("WORKSPACE_PATH", str(VAR_DIR / "workspace"))).resolve()
-DRAIN_FILE = VAR_DIR / "run" / "drain"
+DRAIN_FILE = Path(env.text("DRAIN_FILE", str(VAR_DIR / "run" / "drain")))
 
 
 def _secret_key() -> str:
@@ -51,7 +51,10 @@ def _secret_key() -> str:
         if PRODUCTION:
             raise env.InvalidVariable("SECRET_KEY", "must be set when NODE_ENV=production.")
         # Made once for this VAR_DIR: django-q2 throws away tasks that were signed with another key.
-        key = vardir.secret_key(VAR_DIR)
+        try:
+            key = vardir.secret_key(VAR_DIR)
+        except OSError as error:
+            raise env.InvalidVariable("VAR_DIR", f"{VAR_DIR} cannot be used: {error.strerror}.") from None
     return key
 
 
@@ -122,6 +125,8 @@ TEMPLATES = [
 
 # --- Database
 IN_CLUSTER = "qcluster" in sys.argv
+IS_EMBEDDED = env.secret("DATABASE_URL") is None  # the supervisor brings its own PostgreSQL
+POSTGRES_BIN = env.text("POSTGRES_BIN")
 DATABASE_URL = env.secret("DATABASE_URL") or vardir.database_url(VAR_DIR)
 DATABASE_DIRECT_URL = env.secret("DATABASE_DIRECT_URL") or DATABASE_URL
 DATABASES = {"default": env.database(DATABASE_URL) | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}}
@@ -144,6 +149,8 @@ SLICE_SECONDS = env.seconds("SLICE_SECONDS", 5)
 RECONCILE_SECONDS = env.seconds("RECONCILE_SECONDS", 60)
 CANARY_SECONDS = env.seconds("CANARY_SECONDS", 15)
 CANARY_STALE_SECONDS = env.seconds("CANARY_STALE_SECONDS", 60)
+WATCHDOG_SECONDS = env.seconds("WATCHDOG_SECONDS", 5)
+RESTART_SECONDS = env.seconds("RESTART_SECONDS", 1)
 DRAIN_SECONDS = env.seconds("DRAIN_SECONDS", 9)
 MESSAGE_BROKER_URL = env.text("MESSAGE_BROKER_URL")
 MESSAGE_BROKER_SECRET = env.secret("MESSAGE_BROKER_SECRET")

@@ -36,5 +36,5 @@ def database_url_file(var_dir: Path) -> Path:
 def database_url(var_dir: Path) -> str:
     try:
         return database_url_file(var_dir).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return NOT_RUNNING

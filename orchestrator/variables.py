@@ -56,6 +56,7 @@ VARIABLES = (
         "(of the wheel, else the newest of /usr/lib/postgresql)",
         "Folder with the programs of the embedded PostgreSQL.",
     ),
+    Variable(_STORES, "DRAIN_FILE", "(VAR_DIR/run/drain)", "While it exists, workers finish and take nothing new."),
     Variable(_STORES, "DB_POOL_SIZE", "4", "Database connections that the web process keeps."),
     Variable(_STORES, "DB_MAX_OVERFLOW", "0", "Connections beyond DB_POOL_SIZE that may be opened under load."),
     Variable(_STORES, "DB_POOL_TIMEOUT", "30", "Seconds that a request waits for a connection."),
