@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 CLUSTERS = ("default", "vision", "heavy")
 ROLES = ("web", *CLUSTERS)
+PARTS = ("migrate", *ROLES)
 # What PostgreSQL has for its own clean end after everybody else is gone; with DRAIN_SECONDS, ten at most.
 _POSTGRES_STOP_SECONDS = 1.0
 
@@ -42,14 +43,14 @@ class _StopAsked(Exception):
 class Supervisor:
     """The parent of every process of the desk.
 
-    roles: which of ROLES to run. All of them are a whole desk, which owns VAR_DIR, brings its own PostgreSQL if none is
-        given, and migrates. Fewer are a part of a desk whose database is elsewhere, as in a container.
+    parts: which of PARTS to run. All of them are a whole desk, which owns VAR_DIR and brings its own PostgreSQL if none
+        is given. Fewer belong to a desk whose database is elsewhere, as in containers.
     say: prints one line for the operator.
     """
 
-    def __init__(self, roles: Sequence[str], say: Callable[[str], None]) -> None:
-        self._roles = roles
-        self._is_whole = set(roles) == set(ROLES)
+    def __init__(self, parts: Sequence[str], say: Callable[[str], None]) -> None:
+        self._parts = parts
+        self._is_whole = set(parts) == set(PARTS)
         self._say = say
         self._run_folder = settings.VAR_DIR / "run"
         self._log_folder = settings.VAR_DIR / "log"
@@ -70,7 +71,9 @@ class Supervisor:
             self._start_postgres()
             self._prepare_database()
             self._start_children()
-            self._watch()
+            if self._children:
+                self._greet()
+                self._watch()
         except _StopAsked:
             pass
         except PostgresUnavailable as error:
@@ -114,7 +117,7 @@ class Supervisor:
 
     def _check_address(self) -> None:
         """Say a wrong or taken address in one line now rather than in a log later."""
-        if "web" not in self._roles:
+        if "web" not in self._parts:
             return
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
@@ -127,7 +130,8 @@ class Supervisor:
             raise CannotStart(f"HOST {settings.HOST} is not an address: {error.strerror}.") from error
         except OSError as error:
             raise CannotStart(
-                f"PORT {settings.PORT} on {settings.HOST} cannot be used: {error.strerror}. Choose another with PORT=."
+                f"PORT {settings.PORT} on {settings.HOST} cannot be used: {error.strerror}. "
+                f"Choose another, for instance PORT={settings.PORT % 65535 + 1}."
             ) from error
 
     def _start_postgres(self) -> None:
@@ -145,7 +149,7 @@ class Supervisor:
 
     def _prepare_database(self) -> None:
         """Migrate; make demo data and the first operator for a new database, also if the first try was broken off."""
-        if not self._is_whole:
+        if "migrate" not in self._parts:
             return
         unfinished = settings.VAR_DIR / "setup-unfinished"
         with self._connect() as connection:
@@ -186,7 +190,7 @@ class Supervisor:
 
     def _start_children(self) -> None:
         for role in ROLES:
-            if role not in self._roles:
+            if role not in self._parts:
                 continue
             child = Child(
                 role,
@@ -199,9 +203,8 @@ class Supervisor:
             )
             self._children.append(child)
             child.start()
-        if "web" in self._roles:
+        if "web" in self._parts:
             self._await_web(self._children[0])
-        self._greet()
 
     def _command(self, role: str) -> list[str]:
         if role in CLUSTERS:
@@ -248,7 +251,7 @@ class Supervisor:
         host = settings.HOST if settings.HOST not in {"0.0.0.0", "::"} else "localhost"  # noqa: S104
         address = settings.PUBLIC_URL or f"http://{f'[{host}]' if ':' in host else host}:{settings.PORT}"
         if not self._is_whole:
-            self._say(f"Running: {', '.join(self._roles)}.")
+            self._say(f"Running: {', '.join(self._parts)}.")
             return
         self._say(f"The desk is open at {address}/ and its administration at {address}/admin/.")
         self._say(f"Logs are in {self._log_folder}. Ctrl-C stops everything.")
