@@ -1,0 +1,3 @@
+"""Routes of the queue."""
+
+urlpatterns: list = []

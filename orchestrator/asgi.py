@@ -1,0 +1,30 @@
+"""What the web process serves: pages and API by Django, live updates by Channels."""
+
+import os
+from typing import IO, Any
+
+import django
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+django.setup(set_prefix=False)
+
+from jobs.routing import websocket_urlpatterns  # noqa: E402  its consumers need the models
+
+
+class MeasuredRequest(ASGIRequest):
+    """A request that knows its length also where the client sent it in chunks; DRF takes no length for no body."""
+
+    def __init__(self, scope: dict[str, Any], body_file: IO[bytes]) -> None:
+        super().__init__(scope, body_file)
+        if not self.META.get("CONTENT_LENGTH"):
+            self.META["CONTENT_LENGTH"] = str(body_file.seek(0, os.SEEK_END))
+            body_file.seek(0)
+
+
+class DeskHandler(ASGIHandler):
+    request_class = MeasuredRequest
+
+
+application = ProtocolTypeRouter({"http": DeskHandler(), "websocket": URLRouter(websocket_urlpatterns)})

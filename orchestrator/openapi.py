@@ -1,0 +1,129 @@
+"""The description of the API: how refusals look at every route, and the pages to browse it with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from csp.decorators import csp_update
+from django.utils.decorators import method_decorator
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
+from rest_framework.renderers import JSONRenderer
+
+from .problems import MEDIA_TYPE
+
+ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": {}}
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "A refusal (RFC 9457). Members that belong to one kind of refusal ride along.",
+    "required": [
+        "type", "title", "status", "detail", "instance", "request_id", "error", "error_code", "timestamp",
+    ],
+    "properties": {
+        "type": {"type": "string", "description": "The kind of refusal"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What to do"},
+        "instance": {"type": "string", "description": "The path that was asked"},
+        "request_id": {"type": "string", "description": "The same as in X-Request-ID and in the log"},
+        "error": {"type": "string", "description": "The same text as `detail`"},
+        "error_code": {"type": "string", "description": "The kind of refusal in snake_case"},
+        "timestamp": {"type": "string", "format": "date-time"},
+        "errors": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+            "description": "Messages by field, for invalid input",
+        },
+    },
+}  # fmt: skip
+
+_REFUSALS = {
+    "400": "Invalid input",
+    "401": "Not logged in",
+    "403": "Not allowed",
+    "404": "Not found, or somebody else's",
+    "409": "Conflict with the present state",
+    "413": "Too large",
+    "415": "Unsupported media type",
+    "429": "Too many requests",
+    "503": "Not available at the moment",
+}
+_WITH_BODY = frozenset({"post", "put", "patch"})
+
+
+def add_refusals(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Describe at every operation the refusals that it can answer with."""
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {})["Problem"] = _PROBLEM
+    for path, operations in result.get("paths", {}).items():
+        for method, operation in operations.items():
+            for status in _possible(path, method, operation):
+                operation["responses"].setdefault(
+                    status,
+                    {
+                        "description": _REFUSALS[status],
+                        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+                    },
+                )
+    return result
+
+
+def _possible(path: str, method: str, operation: dict[str, Any]) -> list[str]:
+    statuses = ["400", "503"]
+    if operation.get("security") != []:
+        statuses += ["401", "403"]
+    if "{" in path:
+        statuses.append("404")
+    if method in _WITH_BODY:
+        statuses += ["409", "413", "415"]
+    elif method == "delete":
+        statuses.append("409")
+    return statuses
+
+
+class DeskAuthenticationScheme(OpenApiAuthenticationExtension):
+    target_class = "orchestrator.access.DeskAuthentication"
+    name = ["session", "bearer"]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        return [
+            {"type": "apiKey", "in": "cookie", "name": "sessionid"},
+            {"type": "http", "scheme": "bearer"},
+        ]
+
+
+# --- Views
+
+
+class _PlainJSON(JSONRenderer):
+    """`application/json`, for clients that know no vendor types. The schema is made of plain values."""
+
+    charset = None
+
+
+class Schema(SpectacularAPIView):
+    """OpenAPI 3.1 description of this API."""
+
+    renderer_classes = [_PlainJSON, OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer]
+    authentication_classes = ()
+
+
+_with_styles = method_decorator(
+    csp_update({"style-src": "'unsafe-inline'", "worker-src": ["'self'", "blob:"]}), "dispatch"
+)
+
+
+@_with_styles
+class Docs(SpectacularSwaggerSplitView):
+    authentication_classes = ()
+    template_name = "orchestrator/swagger.html"
+    url_name = "schema"
+
+
+@_with_styles
+class Redoc(SpectacularRedocView):
+    authentication_classes = ()
+    template_name = "orchestrator/redoc.html"
+    url_name = "schema"

@@ -1,0 +1,81 @@
+"""Request bodies: JSON objects of which every value can be stored."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from rest_framework.parsers import BaseParser
+
+from .problems import Invalid
+
+_MAX_DEPTH = 64
+
+
+class LenientJSONParser(BaseParser):
+    """Lenient about an absent body (whatever Content-Type says), strict about what a body holds.
+
+    Refuses with 400 what would fail later as a bug: NUL characters and lone surrogates, which no text column takes;
+    NaN and infinities, which are no JSON; nesting that exhausts a recursion.
+    """
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        # Read through Django's request, which enforces DATA_UPLOAD_MAX_MEMORY_SIZE; the bare stream does not.
+        request = getattr((parser_context or {}).get("request"), "_request", None)
+        return json_object(request.body if request is not None else stream.read())
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    """Parse one JSON object; nothing at all is an empty one. Raises Invalid."""
+    if not raw.strip():
+        return {}
+    try:
+        value = json.loads(raw.decode("utf-8-sig"), parse_float=_finite, parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise Invalid("The body must be JSON in UTF-8.") from None
+    except RecursionError:
+        raise Invalid(f"The body is nested deeper than {_MAX_DEPTH} levels.") from None
+    except json.JSONDecodeError as error:
+        raise Invalid(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+    except ValueError as error:  # a number with thousands of digits
+        raise Invalid(f"The body is not usable JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Invalid("The body must be a JSON object.")
+    _check(value)
+    return value
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether a text column takes this: no NUL character, no half of a surrogate pair."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _check(value: dict[str, Any]) -> None:
+    pending: list[tuple[Any, int]] = [(value, 1)]
+    while pending:
+        entry, depth = pending.pop()
+        if depth > _MAX_DEPTH:
+            raise Invalid(f"The body is nested deeper than {_MAX_DEPTH} levels.")
+        if isinstance(entry, dict):
+            pending += [(key, depth + 1) for key in entry] + [(inner, depth + 1) for inner in entry.values()]
+        elif isinstance(entry, list):
+            pending += [(inner, depth + 1) for inner in entry]
+        elif isinstance(entry, str) and not is_storable(entry):
+            raise Invalid("Text may not contain NUL characters or lone surrogates.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number.")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number.")
