@@ -309,30 +309,14 @@ class Supervisor:
             if child.name not in CLUSTERS or not child.is_started or child.age_seconds < settings.CANARY_STALE_SECONDS:
                 continue
             try:
-                silence_seconds = self._silence_seconds(child.name)
+                with self._connect() as connection:
+                    seconds = silence_seconds(connection, child.name, socket.gethostname())
             except psycopg.Error:
                 logger.warning("no answer from the database; clusters are not judged")
                 return
-            if silence_seconds is None or silence_seconds > settings.CANARY_STALE_SECONDS:
+            if seconds is None or seconds > settings.CANARY_STALE_SECONDS:
                 logger.warning("cluster hangs; starting it again", extra={"role": child.name})
                 child.kill()
-
-    def _silence_seconds(self, cluster: str) -> float | None:
-        """Measure how long a cluster has neither taken a canary task nor renewed a lane; None if never.
-
-        Both, because workers that are all busy with long items take no canary but renew their lanes.
-        """
-        with self._connect() as connection:
-            row = connection.execute(
-                """
-                SELECT extract(epoch FROM now() - greatest(
-                    (SELECT max(beat_at) FROM jobs_clustercanary WHERE cluster = %(cluster)s AND host = %(host)s),
-                    (SELECT max(lane.renewed_at) FROM jobs_lane lane JOIN jobs_job job ON job.id = lane.job_id
-                     WHERE job.cluster = %(cluster)s)))::float
-                """,
-                {"cluster": cluster, "host": socket.gethostname()},
-            ).fetchone()
-        return None if row is None else row[0]
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         address = env.database(self._postgres.url if self._postgres else settings.DATABASE_DIRECT_URL)
@@ -369,3 +353,20 @@ class Supervisor:
             vardir.database_url_file(settings.VAR_DIR).unlink(missing_ok=True)
             self._postgres.stop(patience_seconds=max(_POSTGRES_STOP_SECONDS, deadline - time.monotonic()))
         self._drain_file.unlink(missing_ok=True)
+
+
+def silence_seconds(connection: psycopg.Connection, cluster: str, host: str) -> float | None:
+    """Measure how long a cluster has neither taken a canary task nor renewed a lane; None if it never did.
+
+    Both count, because workers that are all busy with long items take no canary but renew their lanes.
+    """
+    row = connection.execute(
+        """
+        SELECT extract(epoch FROM now() - greatest(
+            (SELECT max(beat_at) FROM jobs_clustercanary WHERE cluster = %(cluster)s AND host = %(host)s),
+            (SELECT max(lane.renewed_at) FROM jobs_lane lane JOIN jobs_job job ON job.id = lane.job_id
+             WHERE job.cluster = %(cluster)s)))::float
+        """,
+        {"cluster": cluster, "host": host},
+    ).fetchone()
+    return None if row is None else row[0]
