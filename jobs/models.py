@@ -3,15 +3,23 @@
 Rows are the truth; a Django-Q task only brings a process to them (docs/explanation/queue.md).
 """
 
+from __future__ import annotations
+
 import uuid
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Now
 
 from .clusters import Cluster, QueueName
+from .pipelines import WorkItem, WorkJob
 from .querysets import ItemQuerySet, JobQuerySet
 from .states import ACTIVE, FINAL, EventType, ItemStatus, JobStatus
+from .steps import JobSteps
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 class RandomUUID(models.Func):
@@ -64,6 +72,36 @@ class Queue(models.Model):
         """Items of one job of this queue that may run at once."""
         return self.max_items if self.max_items is not None else settings.MAX_CONCURRENT_ITEMS
 
+    def set_limits(self, *, max_jobs: int | None, max_items: int | None, by: User | None) -> None:
+        """Change the limits at once: more start now; fewer drain, nothing is killed. None: the environment's value."""
+        self._change(by, max_jobs=max_jobs, max_items=max_items)
+
+    def pause(self, *, by: User | None) -> None:
+        """Start nothing in this queue any more; running items finish."""
+        self._change(by, paused=True)
+
+    def resume(self, *, by: User | None) -> None:
+        self._change(by, paused=False)
+
+    def _change(self, by: User | None, **columns: Any) -> None:
+        from . import admission, events
+
+        with transaction.atomic():
+            type(self).objects.filter(pk=self.pk).update(**columns)
+            self.refresh_from_db()
+            admission.apply_limits(self.name)
+            events.record(
+                EventType.LIMITS_CHANGED,
+                by=by,
+                data={
+                    "queue": self.name,
+                    "maxConcurrentJobs": self.job_limit,
+                    "maxConcurrentItems": self.item_limit,
+                    "paused": self.paused,
+                },
+            )
+        admission.admit(self.name)
+
 
 class Executor(models.TextChoices):
     INTERNAL = "internal"  # our own Django-Q workers
@@ -75,7 +113,7 @@ class OnFailedDependency(models.TextChoices):
     RUN = "run"
 
 
-class Job(models.Model):
+class Job(JobSteps):
     """One piece of work in the queue, made of items."""
 
     job_id = models.UUIDField(unique=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
@@ -118,6 +156,8 @@ class Job(models.Model):
     class Meta:
         indexes = [
             # Admission: the best pending job of a queue. The queue page: jobs in order.
+            # Taking a lane: the few running jobs in order, however many wait.
+            models.Index(fields=["priority", "rank", "id"], name="job_running", condition=models.Q(status="running")),
             models.Index(
                 fields=["queue", "priority", "rank", "id"], name="job_in_order", condition=models.Q(status__in=ACTIVE)
             ),
@@ -147,6 +187,18 @@ class Job(models.Model):
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    def as_work_job(self) -> WorkJob:
+        return WorkJob(
+            self.pk,
+            self.job_id,
+            self.type,
+            self.pipeline,
+            self.config,
+            self.user_id,
+            self.request_id,
+            self.max_attempts,
+        )
 
 
 class JobDependency(models.Model):
@@ -182,7 +234,7 @@ class JobItem(models.Model):
     max_attempts = models.PositiveSmallIntegerField(default=3, db_default=3)
     lane_token = models.UUIDField(null=True, blank=True)
     result = models.JSONField(null=True, blank=True)
-    error = models.TextField(null=True, blank=True)
+    error = models.TextField(null=True, blank=True)  # noqa: DJ001  clients tell null (none) from text
     error_code = models.TextField(blank=True, default="", db_default="")
     error_permanent = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField(null=True)
@@ -217,6 +269,11 @@ class JobItem(models.Model):
 
     def __str__(self) -> str:
         return f"item {self.seq} of job {self.job_id}"
+
+    def as_work_item(self) -> WorkItem:
+        return WorkItem(
+            self.pk, self.seq, self.attempts, self.max_attempts, self.image_path, self.perspective, self.payload
+        )
 
 
 class ItemEdge(models.Model):
@@ -255,6 +312,10 @@ class Lane(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["job", "n"], name="lane_once"),
             models.UniqueConstraint(fields=["token"], name="lane_token_once"),
+        ]
+        indexes = [
+            # Leases that ran out, among the few that are held at all.
+            models.Index(fields=["lease_expires_at"], name="lane_leased", condition=models.Q(token__isnull=False))
         ]
 
     def __str__(self) -> str:

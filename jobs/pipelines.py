@@ -15,7 +15,10 @@ from .clusters import Cluster
 
 
 class Outcome(Exception):
-    """How an item ended otherwise than by a result."""
+    """How an item ended otherwise than by a result. cost_usd: what trying cost, where somebody knows."""
+
+    code = "failed"
+    cost_usd: Decimal | None = None
 
 
 class RetryLater(Outcome):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.db.models import F, OuterRef, Subquery, Sum, Value
+from django.db.models import Case, F, OuterRef, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Floor, Greatest
 
 from .states import ACTIVE, OPEN_ITEMS, ItemStatus
@@ -44,6 +44,11 @@ class JobQuerySet(models.QuerySet):
             n_cancelled=F("cancelled_images"),
             lanes_cost_usd=Subquery(lanes.annotate(total=Sum("cost_usd")).values("total")),
         ).annotate(
+            total_cost_usd=Case(  # null while no part of it is known
+                When(cost_usd=None, then=F("lanes_cost_usd")),
+                When(lanes_cost_usd=None, then=F("cost_usd")),
+                default=F("cost_usd") + F("lanes_cost_usd"),
+            ),
             n_closed=F("n_completed") + F("n_failed") + F("n_cancelled"),
             progress=Floor(Value(100) * F("n_closed") / Greatest(F("total_images"), 1)),
         )

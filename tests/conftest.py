@@ -38,4 +38,8 @@ def _start() -> None:
 if not _IS_XDIST_WORKER:
     _start()
 # Only now may Django look: named in pytest's own settings, it would be set up before this file is read.
-os.environ["DJANGO_SETTINGS_MODULE"] = "orchestrator.settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.workbench.settings"
+
+import django  # noqa: E402
+
+django.setup()

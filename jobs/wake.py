@@ -1,0 +1,43 @@
+"""Bringing workers to the rows: a Django-Q task is one slice, and any copy of it is as good as another."""
+
+from datetime import timedelta
+
+from django.utils import timezone
+from django_q.brokers.orm import ORM
+from django_q.models import OrmQ
+from django_q.tasks import async_task
+
+SLICE = "jobs.slices.run_slice"
+
+
+class _DelayedBroker(ORM):
+    """Enqueues a task that no cluster takes yet: the broker takes a row once its lock time is over."""
+
+    def __init__(self, cluster: str, seconds: float) -> None:
+        super().__init__(list_key=cluster)
+        self.seconds = seconds
+
+    def enqueue(self, task: str) -> int:
+        visible_at = timezone.now() + timedelta(seconds=self.seconds)
+        return OrmQ.objects.create(key=self.list_key, payload=task, lock=visible_at).pk
+
+
+def workers(cluster: str, n: int = 1) -> None:
+    """Enqueue n slices for a cluster, in the caller's transaction: they are seen exactly when the rows are."""
+    for _ in range(n):
+        async_task(SLICE, q_options={"cluster": cluster})
+
+
+def workers_in(cluster: str, seconds: float) -> None:
+    """Enqueue one slice that no cluster takes before `seconds` have passed."""
+    async_task(SLICE, q_options={"cluster": cluster, "broker": _DelayedBroker(cluster, seconds)})
+
+
+def close_items(job_pk: int) -> None:
+    """Enqueue closing what a cancellation left open; reconcile does it too, should this be lost."""
+    async_task("jobs.reconcile.close_items_of_cancelled", job_pk, q_options={"cluster": "default"})
+
+
+def n_queued(cluster: str) -> int:
+    """Count the tasks that wait for this cluster and could be taken now."""
+    return OrmQ.objects.filter(key=cluster, lock__lte=timezone.now()).count()
