@@ -1,0 +1,139 @@
+"""The store: files under keys made of their sha256, in a local folder or an S3 bucket (settings.STORAGES).
+
+What lies under a key never changes, so that putting it twice is harmless and readers may cache it for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from asgiref.sync import sync_to_async
+from botocore.exceptions import BotoCoreError, ClientError
+from django.core.files import File
+from django.core.files.storage import FileSystemStorage, default_storage
+
+from orchestrator.problems import NotFound, Unavailable
+
+CHUNK_BYTES = 256 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class StoreUnavailable(Unavailable):
+    """The file store cannot be reached"""
+
+
+class FileMissing(NotFound):
+    """The file is not in the store"""
+
+
+def key_of(folder: str, sha256: str, suffix: str) -> str:
+    """Name the place of these bytes: `images/ab/ab12….jpg`. suffix: with its dot."""
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"{sha256!r} is not a sha256 in lowercase hexadecimal.")
+    return f"{folder}/{sha256[:2]}/{sha256}{suffix}"
+
+
+def put(key: str, source: BinaryIO) -> None:
+    """Store the whole of a seekable file unless its key is there already. Readers never see half of it.
+
+    Raises StoreUnavailable.
+    """
+    with _store(key):
+        if default_storage.exists(key):
+            return
+        source.seek(0)
+        if isinstance(default_storage, FileSystemStorage):
+            _put_locally(Path(default_storage.path(key)), source)
+        else:
+            default_storage.save(key, File(source, name=key))
+
+
+def exists(key: str) -> bool:
+    with _store(key):
+        return default_storage.exists(key)
+
+
+def open_whole(key: str) -> BinaryIO:
+    """Open a file for reading at any position. The caller closes it.
+
+    Raises FileMissing, StoreUnavailable.
+    """
+    with _store(key):
+        file = default_storage.open(key, "rb")
+        file.seek(0)  # S3 asks for the object only now: a missing key shall be said here
+        return cast(BinaryIO, file)
+
+
+def delete(key: str) -> None:
+    """Remove a file; it may be gone already."""
+    with _store(key):
+        default_storage.delete(key)
+
+
+class Stream:
+    """A stored file as an asynchronous iterator, one chunk in memory at a time.
+
+    Under ASGI Django collects what a synchronous iterator gives before it sends the first byte; and S3Storage fetches
+    the whole object into memory before its first read. Both are gone around here.
+    """
+
+    def __init__(self, key: str) -> None:
+        with _store(key):
+            if isinstance(default_storage, FileSystemStorage):
+                self._file = cast(BinaryIO, default_storage.open(key, "rb"))
+            else:
+                self._file = default_storage.bucket.Object(default_storage._normalize_name(key)).get()["Body"]  # type: ignore[attr-defined]
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        read = sync_to_async(self._file.read, thread_sensitive=False)
+        while chunk := await read(CHUNK_BYTES):
+            yield chunk
+
+    def close(self) -> None:
+        """Called by the response, also when the reader went away."""
+        self._file.close()
+
+
+def _put_locally(place: Path, source: BinaryIO) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".part-", delete=False) as part:
+        try:
+            shutil.copyfileobj(source, part, CHUNK_BYTES)
+            part.flush()
+            os.fsync(part.fileno())  # the row that names these bytes is durable, so they must be
+            Path(part.name).chmod(0o644)
+            Path(part.name).replace(place)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise
+    _sync_folder(place.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _store(key: str) -> Iterator[None]:
+    """Give the faults of every store the same two names."""
+    try:
+        yield
+    except (OSError, BotoCoreError, ClientError) as error:
+        if isinstance(error, FileNotFoundError) or _code(error) == "NoSuchKey":
+            raise FileMissing(f"The store has no {key}. Upload the original again.") from None
+        raise StoreUnavailable(f"The store failed at {key}: {error}. Try again.", retry_after=5) from error
+
+
+def _code(error: Exception) -> str:
+    return error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
