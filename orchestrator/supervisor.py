@@ -30,6 +30,7 @@ ROLES = ("web", *CLUSTERS)
 PARTS = ("migrate", *ROLES)
 # What PostgreSQL has for its own clean end after everybody else is gone; with DRAIN_SECONDS, ten at most.
 _POSTGRES_STOP_SECONDS = 1.0
+_OLDEST_POSTGRES = 150000
 
 
 class CannotStart(Exception):
@@ -59,6 +60,8 @@ class Supervisor:
         self._postgres: Postgres | None = None
         self._children: list[Child] = []
         self._n_stop_signals = 0
+        # Signs of life that a database could not take are nobody's fault: monotonic time before which none is judged.
+        self._judge_from = 0.0
         self._wake_fd = -1
 
     def run(self) -> None:
@@ -90,7 +93,8 @@ class Supervisor:
         # Each signal writes a byte, so that a wait ends at once, whichever moment it comes in.
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._ask_to_stop)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+                signal.signal(number, self._ask_to_stop)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
     def _ask_to_stop(self, _number: int, _frame: object) -> None:
@@ -105,6 +109,7 @@ class Supervisor:
             raise CannotStart(f"VAR_DIR {settings.VAR_DIR} cannot be used: {error.strerror}.") from error
         if not self._is_whole:
             os.close(lock)
+            self._drain_file.unlink(missing_ok=True)
             return
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until this process ends, however it ends
@@ -152,9 +157,16 @@ class Supervisor:
         if "migrate" not in self._parts:
             return
         unfinished = settings.VAR_DIR / "setup-unfinished"
-        with self._connect() as connection:
-            if connection.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,):
-                unfinished.touch()
+        try:
+            with self._connect() as connection:
+                if connection.info.server_version < _OLDEST_POSTGRES:
+                    raise CannotStart(
+                        f"DATABASE_URL leads to PostgreSQL {connection.info.server_version // 10000}; 15 is needed."
+                    )
+                if connection.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,):
+                    unfinished.touch()
+        except psycopg.OperationalError as error:
+            raise CannotStart(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from error
         self._manage("migrate", "--noinput", "--verbosity=0")
         if not unfinished.exists():
             return
@@ -313,24 +325,27 @@ class Supervisor:
                     seconds = silence_seconds(connection, child.name, socket.gethostname())
             except psycopg.Error:
                 logger.warning("no answer from the database; clusters are not judged")
+                self._judge_from = time.monotonic() + settings.CANARY_STALE_SECONDS
                 return
+            if time.monotonic() < self._judge_from:
+                continue
             if seconds is None or seconds > settings.CANARY_STALE_SECONDS:
                 logger.warning("cluster hangs; starting it again", extra={"role": child.name})
                 child.kill()
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         address = env.database(self._postgres.url if self._postgres else settings.DATABASE_DIRECT_URL)
+        parts = {name: value or None for name, value in address.items() if isinstance(value, str)}
         options = address["OPTIONS"]
         assert isinstance(options, dict)
         return psycopg.connect(
             autocommit=True,
-            connect_timeout=5,
-            dbname=address["NAME"],
-            user=address["USER"] or None,
-            password=address["PASSWORD"] or None,
-            host=address["HOST"] or None,
-            port=address["PORT"] or None,
-            **{name: value for name, value in options.items() if name != "connect_timeout"},
+            dbname=parts["NAME"],
+            user=parts["USER"],
+            password=parts["PASSWORD"],
+            host=parts["HOST"],
+            port=parts["PORT"],
+            **{"connect_timeout": 5, **options},
         )
 
     # --- Stop

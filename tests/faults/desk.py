@@ -68,11 +68,11 @@ class Desk:
         assert self._supervisor is not None
         return self._supervisor
 
-    def launch(self) -> subprocess.Popen[str]:
+    def launch(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `manage.py up` without waiting."""
         environment = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
         self._supervisor = subprocess.Popen(
-            [sys.executable, "manage.py", "up"],
+            [sys.executable, "manage.py", "up", *arguments],
             cwd=PROJECT,
             env={**environment, **self.variables, "PORT": str(self.port)},
             stdout=subprocess.PIPE,

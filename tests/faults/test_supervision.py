@@ -13,6 +13,7 @@ import psutil
 import psycopg
 import pytest
 
+from orchestrator.postgres import Postgres
 from tests.faults.desk import Desk, temporary_folder, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -48,9 +49,17 @@ def answers(desk: Desk) -> bool:
         connection.close()
 
 
-def refusal_of(desk: Desk) -> str:
+def reaches_its_database(desk: Desk) -> bool:
+    try:
+        desk.connect().close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def refusal_of(desk: Desk, *arguments: str) -> str:
     """Start a desk that must refuse, and return all that it printed."""
-    output, _ = desk.launch().communicate(timeout=60)
+    output, _ = desk.launch(*arguments).communicate(timeout=60)
     assert desk.supervisor.returncode != 0
     assert desk.processes() == []
     return output
@@ -96,6 +105,21 @@ def test_a_foreign_address_is_refused_in_one_line(folder: Path):
     assert output.count("\n") == 1
 
 
+def test_a_database_that_is_not_there_is_said_in_one_line(folder: Path):
+    desk = Desk(folder)
+    desk.variables["DATABASE_URL"] = f"postgresql+asyncpg://ann:hunter2@127.0.0.1:{desk.port}/desk"
+
+    output = refusal_of(desk)
+
+    assert output.startswith("DATABASE_URL cannot be reached: ")
+    assert output.count("\n") == 1
+    assert "hunter2" not in output
+
+
+def test_a_part_without_a_database_is_refused_in_one_line(folder: Path):
+    assert refusal_of(Desk(folder), "--only", "heavy") == "DATABASE_URL must be set to run a part of a desk.\n"
+
+
 def test_the_first_start_names_address_and_operator(shared: Desk):
     assert f"{shared.address}/" in shared.output
     assert f"{shared.address}/admin/" in shared.output
@@ -134,7 +158,7 @@ def test_a_killed_process_is_replaced_and_none_is_left_over(shared: Desk, role: 
     known = {process.pid for members in shared.roles().values() for process in members} | {shared.supervisor.pid}
     data_folder = str(shared.var_dir / "postgres" / "data")
     wait_until(lambda: {p.pid for p in shared.processes() if p.cwd() != data_folder} <= known)
-    shared.connect().close()
+    wait_until(lambda: reaches_its_database(shared))
 
 
 def test_a_cluster_without_sign_of_life_is_restarted_unless_it_renews_a_lane(folder: Path):
@@ -224,6 +248,33 @@ def test_one_interrupt_stops_everything_also_in_a_private_folder_of_root():
         assert not (desk.var_dir / "run" / "drain").exists()
         assert not (desk.var_dir / "run" / "database-url").exists()
         assert "shutting down" in (desk.var_dir / "postgres" / "postgres.log").read_text()
+
+
+def test_parts_run_alone_on_a_database_elsewhere(folder: Path):
+    programs = os.environ.get("POSTGRES_BIN")
+    elsewhere = Postgres(folder / "elsewhere", programs=Path(programs) if programs else None)
+    elsewhere.start()
+    desk = Desk(folder)
+    desk.variables["DATABASE_URL"] = elsewhere.url
+    try:
+        migrated, _ = desk.launch("--only", "migrate").communicate(timeout=120)
+        assert desk.supervisor.returncode == 0
+        assert "password" in migrated
+        part = desk.launch("--only", "heavy")
+        assert part.stdout is not None
+        assert part.stdout.readline() == "Running: heavy.\n"
+        wait_until(lambda: desk.shape()["heavy members"] == 4)
+        first = desk.roles()["heavy main"][0]
+        first.kill()
+        wait_until(lambda: desk.pid_of("heavy main") not in {first.pid, None})
+        wait_until(lambda: desk.shape()["heavy members"] == 4)
+
+        assert desk.stop(signal.SIGTERM) == 0
+
+        assert desk.processes() == []
+    finally:
+        desk.end()
+        elsewhere.stop()
 
 
 def test_an_interrupt_while_it_starts_leaves_nothing(folder: Path):
