@@ -1,34 +1,343 @@
-"""Jobs, items and events as clients see them."""
+"""Jobs, items, events and limits as clients see them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, TypedDict
+import math
+from collections.abc import Iterable
+from typing import Any
 
-from .models import JobEvent
+from django.db.models import Prefetch
+from rest_framework import serializers
+
+from . import sql
+from .clusters import QueueName
+from .models import Job, JobDependency, JobItem, OnFailedDependency
+from .querysets import JobQuerySet
+from .states import DONE, FINAL, EventType, ItemStatus, JobStatus
+
+MAX_NAMED_JOBS = 10_000
+_LONGEST_REASON = 2000
 
 
-class EventEnvelope(TypedDict):
-    messageId: str
-    sequence: int | None
-    type: str
-    jobId: str | None
-    timestamp: str
-    data: dict[str, Any]
+# --- Jobs
 
 
-def event_envelope(event: JobEvent) -> EventEnvelope:
-    """Wrap an event for sockets, pollers and the message broker alike. Reads `event.job`: select it with the event."""
-    return {
-        "messageId": str(event.message_id),
-        "sequence": event.sequence,
-        "type": event.type,
-        "jobId": str(event.job.job_id) if event.job is not None else None,
-        "timestamp": iso(event.created_at),
-        "data": event.data,
+class JobSerializer(serializers.Serializer):
+    """A job; fetch it through `for_clients` and render it through `render_jobs`."""
+
+    id = serializers.IntegerField(source="pk")
+    jobId = serializers.UUIDField(source="job_id")  # noqa: N815
+    type = serializers.CharField()
+    status = serializers.ChoiceField(JobStatus.choices)
+    priority = serializers.IntegerField(min_value=0, max_value=1000)
+    position = serializers.IntegerField(allow_null=True, min_value=1)
+    totalImages = serializers.IntegerField(source="total_images")  # noqa: N815
+    processedImages = serializers.IntegerField(source="n_completed")  # noqa: N815
+    failedImages = serializers.IntegerField(source="n_failed")  # noqa: N815
+    cancelledImages = serializers.IntegerField(source="n_cancelled")  # noqa: N815
+    progress = serializers.IntegerField(min_value=0, max_value=100)
+    config = serializers.DictField()
+    userId = serializers.IntegerField(source="user_id", allow_null=True)  # noqa: N815
+    createdAt = serializers.DateTimeField(source="created_at")  # noqa: N815
+    startedAt = serializers.DateTimeField(source="started_at", allow_null=True)  # noqa: N815
+    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)  # noqa: N815
+    archived = serializers.BooleanField()
+    archiveDate = serializers.DateTimeField(source="archive_date", allow_null=True)  # noqa: N815
+    dependencies = serializers.ListField(child=serializers.UUIDField(), source="depends_on_ids")
+    dependentJobs = serializers.ListField(child=serializers.UUIDField(), source="dependent_ids")  # noqa: N815
+    blockedBy = serializers.ListField(child=serializers.UUIDField(), source="blocking_ids")  # noqa: N815
+    etaSeconds = serializers.FloatField(source="eta_seconds", allow_null=True)  # noqa: N815
+    costUsd = serializers.FloatField(source="total_cost_usd", allow_null=True)  # noqa: N815
+    paused = serializers.BooleanField()
+
+
+def for_clients(jobs: JobQuerySet) -> JobQuerySet:
+    """Fetch with the jobs what their JSON says of lanes and of other jobs: three queries, however many jobs."""
+    return jobs.with_counts().prefetch_related(
+        Prefetch("dependencies", JobDependency.objects.select_related("depends_on").order_by("id")),
+        Prefetch("dependents", JobDependency.objects.select_related("job").order_by("id")),
+    )
+
+
+def render_jobs(jobs: Iterable[Job]) -> list[dict[str, Any]]:
+    """Write jobs fetched through `for_clients`."""
+    found = list(jobs)
+    positions = dict(_rows("positions", [job.pk for job in found if job.status in _QUEUED]))
+    paces = {
+        pk: (milliseconds, n_lanes)
+        for pk, milliseconds, n_lanes in _rows("pace", [job.pk for job in found if job.status == JobStatus.RUNNING])
     }
+    for job in found:
+        job.position = positions.get(job.pk)  # type: ignore[attr-defined]
+        job.eta_seconds = _eta_seconds(job, *paces[job.pk]) if job.pk in paces else None  # type: ignore[attr-defined]
+        job.depends_on_ids = [link.depends_on.job_id for link in job.dependencies.all()]  # type: ignore[attr-defined]
+        job.dependent_ids = [link.job.job_id for link in job.dependents.all()]  # type: ignore[attr-defined]
+        job.blocking_ids = _blocking_ids(job)  # type: ignore[attr-defined]
+    return list(JobSerializer(found, many=True).data)
 
 
-def iso(moment: datetime) -> str:
-    """Write a time in UTC as 2026-01-31T12:00:00.000000Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+_QUEUED = (JobStatus.WAITING, JobStatus.PENDING)
+
+
+def _rows(name: str, ids: list[int]) -> list[Any]:
+    return sql.rows(name, {"ids": ids}) if ids else []
+
+
+def _eta_seconds(job: Job, milliseconds: float, n_lanes: int) -> float | None:
+    """Estimate what is left from the last items, done side by side by as many lanes as work now."""
+    if job.paused or not n_lanes:
+        return None
+    n_left = max(job.total_images - job.n_closed, 0)  # type: ignore[attr-defined]
+    return round(math.ceil(n_left / n_lanes) * milliseconds / 1000, 1)
+
+
+def _blocking_ids(job: Job) -> list[Any]:
+    if job.status != JobStatus.WAITING:
+        return []
+    enough = FINAL if job.on_failed_dependency == OnFailedDependency.RUN else DONE
+    return [link.depends_on.job_id for link in job.dependencies.all() if link.depends_on.status not in enough]
+
+
+# --- Items
+
+
+class ItemSerializer(serializers.Serializer):
+    """An item; fetch it with its job. processingTime is in milliseconds."""
+
+    id = serializers.IntegerField(source="pk")
+    jobId = serializers.UUIDField(source="job.job_id")  # noqa: N815
+    imagePath = serializers.CharField(source="image_path")  # noqa: N815
+    imageId = serializers.SerializerMethodField()  # noqa: N815
+    perspective = serializers.CharField()
+    status = serializers.ChoiceField(ItemStatus.choices)
+    attempts = serializers.IntegerField()
+    result = serializers.JSONField(allow_null=True)
+    error = serializers.CharField(allow_null=True)
+    errorCode = serializers.SerializerMethodField()  # noqa: N815
+    errorPermanent = serializers.BooleanField(source="error_permanent")  # noqa: N815
+    startedAt = serializers.DateTimeField(source="started_at", allow_null=True)  # noqa: N815
+    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)  # noqa: N815
+    processingTime = serializers.IntegerField(source="processing_time", allow_null=True)  # noqa: N815
+
+    def get_imageId(self, item: JobItem) -> int | None:  # noqa: N802
+        return item.payload.get("image")  # pipelines that work on a stored image name it so
+
+    def get_errorCode(self, item: JobItem) -> str | None:  # noqa: N802
+        return item.error_code or None
+
+
+class ClaimedItemSerializer(ItemSerializer):
+    """An item in the hands of a worker elsewhere, with what it needs to do it."""
+
+    leaseToken = serializers.UUIDField()  # noqa: N815
+    leaseUntil = serializers.DateTimeField()  # noqa: N815
+    imageUrl = serializers.CharField(allow_null=True)  # noqa: N815
+    prompt = serializers.CharField(allow_null=True)
+    schema = serializers.JSONField(allow_null=True)
+
+
+# --- Answers
+
+
+class JobListSerializer(serializers.Serializer):
+    jobs = JobSerializer(many=True)
+    total = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    limit = serializers.IntegerField()
+    queueVersion = serializers.IntegerField()  # noqa: N815
+
+
+class JobStatusSerializer(serializers.Serializer):
+    job = JobSerializer()
+    items = ItemSerializer(many=True, required=False, help_text="The first 500")
+    itemsNext = serializers.CharField(  # noqa: N815
+        allow_null=True, required=False, help_text="`cursor` for the rest under items/{jobId}/list"
+    )
+    result = serializers.JSONField(allow_null=True, help_text="What the job as a whole brought, such as a report")
+    queueVersion = serializers.IntegerField()  # noqa: N815
+
+
+class ItemPageSerializer(serializers.Serializer):
+    items = ItemSerializer(many=True)
+    total = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True, help_text="`cursor` of the next page; null at the end")
+
+
+class _DoneSerializer(serializers.Serializer):
+    success = serializers.BooleanField()
+    jobId = serializers.UUIDField()  # noqa: N815
+
+
+class CancelledSerializer(_DoneSerializer):
+    status = serializers.ChoiceField(JobStatus.choices)
+
+
+class PausedSerializer(_DoneSerializer):
+    paused = serializers.BooleanField()
+
+
+class ArchivedSerializer(_DoneSerializer):
+    archived = serializers.BooleanField()
+    archiveDate = serializers.DateTimeField(allow_null=True)  # noqa: N815
+
+
+class RetriedSerializer(_DoneSerializer):
+    retriedItems = serializers.IntegerField()  # noqa: N815
+    status = serializers.ChoiceField(JobStatus.choices)
+
+
+class ReorderedSerializer(serializers.Serializer):
+    success = serializers.BooleanField()
+    updatedJobs = serializers.IntegerField()  # noqa: N815
+    ignored = serializers.ListField(child=serializers.UUIDField(), help_text="Unknown, running or final")
+    queueVersion = serializers.IntegerField()  # noqa: N815
+
+
+class EventSerializer(serializers.Serializer):
+    """The envelope of one event, the same for sockets, pollers and the message broker."""
+
+    messageId = serializers.UUIDField()  # noqa: N815
+    sequence = serializers.IntegerField()
+    type = serializers.ChoiceField(EventType.choices)
+    jobId = serializers.UUIDField(allow_null=True)  # noqa: N815
+    timestamp = serializers.DateTimeField()
+    data = serializers.DictField()
+
+
+class EventPageSerializer(serializers.Serializer):
+    events = EventSerializer(many=True)
+    sequence = serializers.IntegerField(help_text="The newest number of the stream")
+    next = serializers.IntegerField(allow_null=True, help_text="`after` of the next page; null at the end")
+
+
+class ClaimedSerializer(serializers.Serializer):
+    items = ClaimedItemSerializer(many=True)
+
+
+class RenewedSerializer(serializers.Serializer):
+    leaseUntil = serializers.DateTimeField()  # noqa: N815
+
+
+class QueueSerializer(serializers.Serializer):
+    name = serializers.ChoiceField(QueueName.choices)
+    paused = serializers.BooleanField()
+    maxConcurrentJobs = serializers.IntegerField(source="job_limit")  # noqa: N815
+    maxConcurrentItems = serializers.IntegerField(source="item_limit")  # noqa: N815
+
+
+class LimitsSerializer(serializers.Serializer):
+    queues = QueueSerializer(many=True)
+    queueVersion = serializers.IntegerField()  # noqa: N815
+
+
+class JobCountsSerializer(serializers.Serializer):
+    last24Hours = serializers.IntegerField()  # noqa: N815
+    last7Days = serializers.IntegerField()  # noqa: N815
+    last30Days = serializers.IntegerField()  # noqa: N815
+
+
+class PerspectiveUsageSerializer(serializers.Serializer):
+    perspective = serializers.CharField()
+    count = serializers.IntegerField()
+    averageTime = serializers.FloatField(allow_null=True, help_text="Milliseconds")  # noqa: N815
+
+
+class WorkerSerializer(serializers.Serializer):
+    name = serializers.CharField()
+    host = serializers.CharField(allow_blank=True)
+    heartbeatAt = serializers.DateTimeField()  # noqa: N815
+    running = serializers.IntegerField(help_text="Lanes in its hands")
+
+
+class StatisticsSerializer(serializers.Serializer):
+    activeJobs = serializers.IntegerField()  # noqa: N815
+    pendingJobs = serializers.IntegerField()  # noqa: N815
+    runningJobs = serializers.IntegerField()  # noqa: N815
+    completedJobs = serializers.IntegerField()  # noqa: N815
+    failedJobs = serializers.IntegerField()  # noqa: N815
+    partialJobs = serializers.IntegerField()  # noqa: N815
+    cancelledJobs = serializers.IntegerField()  # noqa: N815
+    archivedJobs = serializers.IntegerField()  # noqa: N815
+    averageWaitTime = serializers.FloatField(allow_null=True, help_text="Seconds")  # noqa: N815
+    averageProcessingTime = serializers.FloatField(allow_null=True, help_text="Seconds")  # noqa: N815
+    itemsPerMinute = serializers.FloatField()  # noqa: N815
+    historicalJobCounts = JobCountsSerializer()  # noqa: N815
+    perspectiveUsage = PerspectiveUsageSerializer(many=True)  # noqa: N815
+    workers = WorkerSerializer(many=True)
+
+
+# --- Bodies
+
+
+class ReasonSerializer(serializers.Serializer):
+    reason = serializers.CharField(allow_blank=True, required=False, default="", max_length=_LONGEST_REASON)
+
+
+class NothingSerializer(serializers.Serializer):
+    """An action without parameters."""
+
+
+class RetrySerializer(serializers.Serializer):
+    itemIds = serializers.ListField(  # noqa: N815
+        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
+        required=False,
+        allow_empty=False,
+        max_length=MAX_NAMED_JOBS,
+        help_text="Only these failed items; without it, all",
+    )
+
+
+class ReorderSerializer(serializers.Serializer):
+    """One of three: `{jobIds}`, `{jobId, before | after, queueVersion?}`, `{jobId, priority}`."""
+
+    jobIds = serializers.ListField(  # noqa: N815
+        child=serializers.UUIDField(), required=False, allow_empty=False, max_length=MAX_NAMED_JOBS
+    )
+    jobId = serializers.UUIDField(required=False)  # noqa: N815
+    before = serializers.UUIDField(required=False)
+    after = serializers.UUIDField(required=False)
+    queueVersion = serializers.IntegerField(required=False, min_value=0)  # noqa: N815
+    priority = serializers.IntegerField(required=False, min_value=0, max_value=1000)
+
+    def validate(self, body: dict[str, Any]) -> dict[str, Any]:
+        given = set(body)
+        if given in ({"jobIds"}, {"jobId", "priority"}) or given - {"queueVersion"} in (
+            {"jobId", "before"},
+            {"jobId", "after"},
+        ):
+            return body
+        raise serializers.ValidationError(
+            "Give one of: jobIds; jobId with before or after (and queueVersion); jobId with priority."
+        )
+
+
+class ClaimSerializer(serializers.Serializer):
+    worker = serializers.CharField(max_length=200)
+    limit = serializers.IntegerField(min_value=1, max_value=64, default=1)
+    perspectives = serializers.ListField(child=serializers.CharField(), required=False, max_length=500)
+
+
+class HeartbeatSerializer(serializers.Serializer):
+    leaseToken = serializers.UUIDField()  # noqa: N815
+
+
+class SettleSerializer(serializers.Serializer):
+    status = serializers.ChoiceField([ItemStatus.COMPLETED.value, ItemStatus.FAILED.value])
+    leaseToken = serializers.UUIDField()  # noqa: N815
+    result = serializers.JSONField(required=False, allow_null=True, default=None)
+    error = serializers.CharField(required=False, allow_null=True, default=None, max_length=20_000)
+    permanent = serializers.BooleanField(required=False, default=False)
+    processingTime = serializers.IntegerField(  # noqa: N815
+        required=False, allow_null=True, default=None, min_value=0, max_value=2**31 - 1, help_text="Milliseconds"
+    )
+
+
+class ChangeLimitsSerializer(serializers.Serializer):
+    queue = serializers.ChoiceField(QueueName.choices, default=QueueName.DEFAULT.value)
+    maxConcurrentJobs = serializers.IntegerField(  # noqa: N815
+        required=False, allow_null=True, min_value=0, max_value=64, help_text="null: as the environment says"
+    )
+    maxConcurrentItems = serializers.IntegerField(  # noqa: N815
+        required=False, allow_null=True, min_value=1, max_value=64, help_text="null: as the environment says"
+    )
+    paused = serializers.BooleanField(required=False)

@@ -5,7 +5,7 @@ import sys
 from ipaddress import ip_address
 from pathlib import Path
 
-from csp.constants import NONCE, NONE, SELF
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
 from orchestrator import env, vardir
 
@@ -63,9 +63,9 @@ SECRET_KEY = _secret_key()
 # --- Apps
 INSTALLED_APPS = [
     "daphne",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "orchestrator.apps.DeskAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -241,10 +241,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "orchestrator.openapi.add_refusals",
-    ],
+    # Choices stay where they are used: several fields are called `status`, each with its own.
+    "POSTPROCESSING_HOOKS": ["orchestrator.openapi.add_refusals"],
 }
 
 # --- People and security
@@ -279,10 +277,10 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     },
 }
-# The admin skin runs Alpine, which evaluates expressions; still no inline script (orchestrator/admin.py).
+# The admin skin runs Alpine, which evaluates expressions; still no inline script (orchestrator/administration.py).
 ADMIN_CONTENT_SECURITY_POLICY = {
-    "script-src": [SELF, "'unsafe-eval'", NONCE],
-    "style-src": [SELF, "'unsafe-inline'"],
+    "script-src": [SELF, UNSAFE_EVAL],
+    "style-src": [SELF, UNSAFE_INLINE],
 }
 
 # --- Live
@@ -315,7 +313,78 @@ LOGGING = {
 UNFOLD = {
     "SITE_TITLE": "Job desk",
     "SITE_HEADER": "Job desk",
+    "SITE_SUBHEADER": "Administration",
     "SITE_URL": "/",
+    "SITE_SYMBOL": "monitoring",
     "SHOW_HISTORY": True,
-    "ENVIRONMENT": "orchestrator.admin.environment",
+    "COLORS": {
+        # The accent of the desk (static/desk/tokens.css).
+        "primary": {
+            "50": "#eff6ff",
+            "100": "#dbeafe",
+            "200": "#bfdbfe",
+            "300": "#93c5fd",
+            "400": "#60a5fa",
+            "500": "#3b82f6",
+            "600": "#2563eb",
+            "700": "#1d4ed8",
+            "800": "#1e40af",
+            "900": "#1e3a8a",
+            "950": "#172554",
+        },
+    },
+    "SIDEBAR": {
+        "show_search": True,
+        "show_all_applications": False,
+        "navigation": [
+            {
+                "title": "Queue",
+                "items": [
+                    {"title": "Jobs", "icon": "list", "link": "/admin/jobs/job/"},
+                    {"title": "Items", "icon": "grid_view", "link": "/admin/jobs/jobitem/"},
+                    {"title": "Archive", "icon": "inventory_2", "link": "/admin/jobs/jobarchive/"},
+                    {"title": "Workers and limits", "icon": "speed", "link": "/admin/jobs/queue/"},
+                    {"title": "Events", "icon": "timeline", "link": "/admin/jobs/jobevent/"},
+                    {"title": "Message broker", "icon": "send", "link": "/admin/jobs/brokerdelivery/"},
+                ],
+            },
+            {
+                "title": "Captioning",
+                "items": [
+                    {"title": "Data sets", "icon": "photo_library", "link": "/admin/captioning/dataset/"},
+                    {"title": "Images", "icon": "image", "link": "/admin/captioning/image/"},
+                    {"title": "Perspectives", "icon": "visibility", "link": "/admin/captioning/perspective/"},
+                    {"title": "Captions", "icon": "notes", "link": "/admin/captioning/caption/"},
+                    {"title": "Providers", "icon": "memory", "link": "/admin/captioning/provider/"},
+                    {"title": "Model calls", "icon": "receipt_long", "link": "/admin/captioning/modelcall/"},
+                ],
+            },
+            {
+                "title": "People",
+                "items": [
+                    {"title": "Users", "icon": "person", "link": "/admin/auth/user/"},
+                    {"title": "Groups", "icon": "group", "link": "/admin/auth/group/"},
+                    {"title": "API tokens", "icon": "key", "link": "/admin/orchestrator/apitoken/"},
+                ],
+            },
+            {
+                "title": "Machinery",
+                "collapsible": True,
+                "items": [
+                    {"title": "Canaries", "icon": "pulse_alert", "link": "/admin/jobs/clustercanary/"},
+                    {"title": "Lanes", "icon": "view_column", "link": "/admin/jobs/lane/"},
+                    {"title": "Streams", "icon": "water", "link": "/admin/jobs/eventstream/"},
+                    {"title": "Dependencies of jobs", "icon": "account_tree", "link": "/admin/jobs/jobdependency/"},
+                    {"title": "Edges of items", "icon": "share", "link": "/admin/jobs/itemedge/"},
+                    {"title": "Wordings", "icon": "history", "link": "/admin/captioning/perspectiveversion/"},
+                    {"title": "Spending", "icon": "payments", "link": "/admin/captioning/spending/"},
+                    {"title": "Throttles", "icon": "hourglass", "link": "/admin/captioning/throttle/"},
+                    {"title": "Remembered answers", "icon": "replay", "link": "/admin/orchestrator/idempotencykey/"},
+                    {"title": "Waiting tasks", "icon": "pending", "link": "/admin/django_q/ormq/"},
+                    {"title": "Schedules", "icon": "schedule", "link": "/admin/django_q/schedule/"},
+                    {"title": "Failed tasks", "icon": "error", "link": "/admin/django_q/failure/"},
+                ],
+            },
+        ],
+    },
 }
