@@ -27,10 +27,8 @@ logger = logging.getLogger(__name__)
 
 CLUSTERS = ("default", "vision", "heavy")
 ROLES = ("web", *CLUSTERS)
-PARTS = ("migrate", *ROLES)
 # What PostgreSQL has for its own clean end after everybody else is gone; with DRAIN_SECONDS, ten at most.
 _POSTGRES_STOP_SECONDS = 1.0
-_OLDEST_POSTGRES = 150000
 
 
 class CannotStart(Exception):
@@ -44,14 +42,14 @@ class _StopAsked(Exception):
 class Supervisor:
     """The parent of every process of the desk.
 
-    parts: which of PARTS to run. All of them are a whole desk, which owns VAR_DIR and brings its own PostgreSQL if none
-        is given. Fewer belong to a desk whose database is elsewhere, as in containers.
+    roles: which of ROLES to run. All of them are a whole desk, which owns VAR_DIR, brings its own PostgreSQL if none is
+        given, and prepares the database. Fewer belong to a desk whose database is elsewhere, as in containers.
     say: prints one line for the operator.
     """
 
-    def __init__(self, parts: Sequence[str], say: Callable[[str], None]) -> None:
-        self._parts = parts
-        self._is_whole = set(parts) == set(PARTS)
+    def __init__(self, roles: Sequence[str], say: Callable[[str], None]) -> None:
+        self._roles = roles
+        self._is_whole = set(roles) == set(ROLES)
         self._say = say
         self._run_folder = settings.VAR_DIR / "run"
         self._log_folder = settings.VAR_DIR / "log"
@@ -74,9 +72,8 @@ class Supervisor:
             self._start_postgres()
             self._prepare_database()
             self._start_children()
-            if self._children:
-                self._greet()
-                self._watch()
+            self._greet()
+            self._watch()
         except _StopAsked:
             pass
         except PostgresUnavailable as error:
@@ -122,7 +119,7 @@ class Supervisor:
 
     def _check_address(self) -> None:
         """Say a wrong or taken address in one line now rather than in a log later."""
-        if "web" not in self._parts:
+        if "web" not in self._roles:
             return
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
@@ -153,32 +150,11 @@ class Supervisor:
             file.write(self._postgres.url)
 
     def _prepare_database(self) -> None:
-        """Migrate; make demo data and the first operator for a new database, also if the first try was broken off."""
-        if "migrate" not in self._parts:
+        """Let `manage.py prepare` migrate and fill it, in a process of its own that leaves nothing in this one."""
+        if not self._is_whole:
             return
-        unfinished = settings.VAR_DIR / "setup-unfinished"
-        try:
-            with self._connect() as connection:
-                if connection.info.server_version < _OLDEST_POSTGRES:
-                    raise CannotStart(
-                        f"DATABASE_URL leads to PostgreSQL {connection.info.server_version // 10000}; 15 is needed."
-                    )
-                if connection.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,):
-                    unfinished.touch()
-        except psycopg.OperationalError as error:
-            raise CannotStart(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from error
-        self._manage("migrate", "--noinput", "--verbosity=0")
-        if not unfinished.exists():
-            return
-        self._manage("load_demo")
-        for line in self._manage("first_operator").splitlines():
-            self._say(f"  {line}")
-        unfinished.unlink()
-
-    def _manage(self, *arguments: str) -> str:
-        """Run a command of manage.py to its end and return what it printed."""
         with subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
+            [sys.executable, "manage.py", "prepare"],
             cwd=settings.BASE_DIR,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -187,22 +163,23 @@ class Supervisor:
             text=True,
             start_new_session=True,
             preexec_fn=die_with(os.getpid(), by=signal.SIGKILL),
-        ) as command:
+        ) as preparation:
             while True:
                 try:
-                    printed, complaints = command.communicate(timeout=0.1)
+                    printed, complaints = preparation.communicate(timeout=0.1)
                     break
                 except subprocess.TimeoutExpired:
                     if self._n_stop_signals:
-                        command.kill()
+                        preparation.kill()
                         raise _StopAsked from None
-        if command.returncode != 0:
-            raise CannotStart(f"manage.py {' '.join(arguments)} failed:\n{complaints.strip()[-4000:]}")
-        return printed
+        if preparation.returncode != 0:
+            raise CannotStart(complaints.strip().removeprefix("CommandError: ")[-4000:])
+        for line in printed.splitlines():
+            self._say(line)
 
     def _start_children(self) -> None:
         for role in ROLES:
-            if role not in self._parts:
+            if role not in self._roles:
                 continue
             child = Child(
                 role,
@@ -215,7 +192,7 @@ class Supervisor:
             )
             self._children.append(child)
             child.start()
-        if "web" in self._parts:
+        if "web" in self._roles:
             self._await_web(self._children[0])
 
     def _command(self, role: str) -> list[str]:
@@ -263,7 +240,7 @@ class Supervisor:
         host = settings.HOST if settings.HOST not in {"0.0.0.0", "::"} else "localhost"  # noqa: S104
         address = settings.PUBLIC_URL or f"http://{f'[{host}]' if ':' in host else host}:{settings.PORT}"
         if not self._is_whole:
-            self._say(f"Running: {', '.join(self._parts)}.")
+            self._say(f"Running: {', '.join(self._roles)}.")
             return
         self._say(f"The desk is open at {address}/ and its administration at {address}/admin/.")
         self._say(f"Logs are in {self._log_folder}. Ctrl-C stops everything.")

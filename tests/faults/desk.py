@@ -70,17 +70,31 @@ class Desk:
 
     def launch(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `manage.py up` without waiting."""
-        environment = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
         self._supervisor = subprocess.Popen(
             [sys.executable, "manage.py", "up", *arguments],
             cwd=PROJECT,
-            env={**environment, **self.variables, "PORT": str(self.port)},
+            env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
         return self._supervisor
+
+    def prepare(self) -> str:
+        """Run `manage.py prepare` on a database of DATABASE_URL and return what it printed."""
+        return subprocess.run(
+            [sys.executable, "manage.py", "prepare"],
+            cwd=PROJECT,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+    def _environment(self) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
+        return {**ours, **self.variables, "PORT": str(self.port)}
 
     def start(self) -> None:
         """Start it and wait until it says that it is open."""

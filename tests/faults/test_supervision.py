@@ -257,9 +257,7 @@ def test_parts_run_alone_on_a_database_elsewhere(folder: Path):
     desk = Desk(folder)
     desk.variables["DATABASE_URL"] = elsewhere.url
     try:
-        migrated, _ = desk.launch("--only", "migrate").communicate(timeout=120)
-        assert desk.supervisor.returncode == 0
-        assert "password" in migrated
+        assert "password" in desk.prepare()
         part = desk.launch("--only", "heavy")
         assert part.stdout is not None
         assert part.stdout.readline() == "Running: heavy.\n"

@@ -3,7 +3,7 @@ from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand
 
-from orchestrator.supervisor import PARTS, CannotStart, Supervisor
+from orchestrator.supervisor import ROLES, CannotStart, Supervisor
 
 
 class Command(BaseCommand):
@@ -15,10 +15,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--only",
             nargs="+",
-            choices=PARTS,
-            default=PARTS,
-            metavar="PART",
-            help=f"run parts of a desk whose database is elsewhere: {', '.join(PARTS)}",
+            choices=ROLES,
+            default=ROLES,
+            metavar="ROLE",
+            help=f"run only these, on a database that is prepared elsewhere: {', '.join(ROLES)}",
         )
 
     def handle(self, *args: object, only: list[str], **options: object) -> None:

@@ -1,0 +1,31 @@
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
+
+OLDEST_POSTGRES = 150000
+
+
+class Command(BaseCommand):
+    help = "Migrate the database; give a new one its demo data and its first operator, whose password is printed once."
+    requires_system_checks = ()
+
+    def handle(self, *args: object, **options: object) -> None:
+        # Outlives a break, so that the next try finishes what this one began.
+        unfinished = settings.VAR_DIR / "setup-unfinished"
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            raise CommandError(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from error
+        if connection.pg_version < OLDEST_POSTGRES:
+            raise CommandError(
+                f"DATABASE_URL leads to PostgreSQL {connection.pg_version // 10000}; 15 or later is needed."
+            )
+        if "django_migrations" not in connection.introspection.table_names():
+            unfinished.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.touch()
+        call_command("migrate", interactive=False, verbosity=0)
+        if unfinished.exists():
+            call_command("load_demo", stdout=self.stdout)
+            call_command("first_operator", stdout=self.stdout)
+            unfinished.unlink()
