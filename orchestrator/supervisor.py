@@ -57,6 +57,7 @@ class Supervisor:
         self._drain_file = self._run_folder / name
         self._postgres: Postgres | None = None
         self._children: list[Child] = []
+        self._news = ""
         self._n_stop_signals = 0
         # Signs of life that a database could not take are nobody's fault: monotonic time before which none is judged.
         self._judge_from = 0.0
@@ -174,8 +175,7 @@ class Supervisor:
                         raise _StopAsked from None
         if preparation.returncode != 0:
             raise CannotStart(complaints.strip().removeprefix("CommandError: ")[-4000:])
-        for line in printed.splitlines():
-            self._say(line)
+        self._news = printed.strip()
 
     def _start_children(self) -> None:
         for role in ROLES:
@@ -237,11 +237,13 @@ class Supervisor:
         raise CannotStart(f"The web process ended at once. {web.last_words}")
 
     def _greet(self) -> None:
-        host = settings.HOST if settings.HOST not in {"0.0.0.0", "::"} else "localhost"  # noqa: S104
-        address = settings.PUBLIC_URL or f"http://{f'[{host}]' if ':' in host else host}:{settings.PORT}"
         if not self._is_whole:
             self._say(f"Running: {', '.join(self._roles)}.")
             return
+        host = settings.HOST if settings.HOST not in {"0.0.0.0", "::"} else "localhost"  # noqa: S104
+        address = settings.PUBLIC_URL or f"http://{f'[{host}]' if ':' in host else host}:{settings.PORT}"
+        if self._news:
+            self._say(self._news)
         self._say(f"The desk is open at {address}/ and its administration at {address}/admin/.")
         self._say(f"Logs are in {self._log_folder}. Ctrl-C stops everything.")
 

@@ -1,3 +1,5 @@
+from io import StringIO
+
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
@@ -27,5 +29,14 @@ class Command(BaseCommand):
         call_command("migrate", interactive=False, verbosity=0)
         if unfinished.exists():
             call_command("load_demo", stdout=self.stdout)
-            call_command("first_operator", stdout=self.stdout)
+            self._present_operator()
             unfinished.unlink()
+
+    def _present_operator(self) -> None:
+        printed = StringIO()
+        call_command("first_operator", stdout=printed)
+        account = dict(line.split("=", 1) for line in printed.getvalue().splitlines())
+        if account:
+            self.stdout.write(
+                f"Log in as {account['operator']} with the password {account['password']} (it is not shown again)."
+            )
