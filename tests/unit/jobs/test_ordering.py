@@ -31,7 +31,7 @@ def test_new_jobs_go_last(queued):
 
 
 def test_place_before_and_after(queued):
-    a, b, c, d, e = queued
+    a, b, _, d, e = queued
 
     ordering.place(e.job_id, before=b.job_id, by=None)
     assert order() == "aebcd"
@@ -52,8 +52,8 @@ def test_a_move_writes_one_job_row(queued):
     assert sum(query["sql"].startswith('UPDATE "jobs_job"') for query in queries) == 1
 
 
-def test_a_thousand_moves_into_the_same_gap_keep_the_order(queued):
-    a, b, c, d, e = queued
+def test_hundreds_of_moves_into_the_same_gap_keep_the_order(queued):
+    a, _, c, d, _ = queued
     for turn in range(200):
         mover = (c, d)[turn % 2]
         ordering.place(mover.job_id, after=a.job_id, by=None)
@@ -73,7 +73,7 @@ def test_ranks_too_close_are_numbered_anew(queued):
 
 
 def test_reorder_puts_the_list_where_its_first_stood(queued):
-    a, b, c, d, e = queued
+    _, b, _, d, _ = queued
 
     found = ordering.reorder([d.job_id, b.job_id, uuid.uuid4()], by=None)
 
@@ -82,7 +82,7 @@ def test_reorder_puts_the_list_where_its_first_stood(queued):
 
 
 def test_reorder_gives_all_the_smallest_priority(queued):
-    a, b, c, d, e = queued
+    _, _, c, _, e = queued
     ordering.set_priority(e.job_id, 50, by=None)
 
     ordering.reorder([c.job_id, e.job_id], by=None)
@@ -127,7 +127,7 @@ def test_a_move_is_told_on_the_queues_own_stream(queued):
 
 
 def test_place_refuses_what_makes_no_sense(queued):
-    a, b, *_ = queued
+    a, *_ = queued
     with pytest.raises(Invalid):
         ordering.place(a.job_id, by=None)
     with pytest.raises(Invalid):
