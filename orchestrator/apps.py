@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class OrchestratorConfig(AppConfig):
@@ -6,3 +7,7 @@ class OrchestratorConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  registers the system checks
+
+
+class DeskAdminConfig(AdminConfig):
+    default_site = "orchestrator.administration.DeskAdminSite"

@@ -125,13 +125,14 @@ TEMPLATES = [
 
 # --- Database
 IN_CLUSTER = "qcluster" in sys.argv
+IN_WEB = "daphne" in Path(sys.argv[0]).name
 IS_EMBEDDED = env.secret("DATABASE_URL") is None  # the supervisor brings its own PostgreSQL
 POSTGRES_BIN = env.text("POSTGRES_BIN")
 DATABASE_URL = env.secret("DATABASE_URL") or vardir.database_url(VAR_DIR)
 DATABASE_DIRECT_URL = env.secret("DATABASE_DIRECT_URL") or DATABASE_URL
 DATABASES = {"default": env.database(DATABASE_URL) | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}}
 # Only the web process pools: a pool that lives through django-q2's forks breaks (docs/explanation/queue.md).
-if "daphne" in Path(sys.argv[0]).name:
+if IN_WEB:
     DATABASES["default"]["OPTIONS"]["pool"] = {  # type: ignore[index]
         "min_size": 1,
         "max_size": env.integer("DB_POOL_SIZE", 4, 1) + env.integer("DB_MAX_OVERFLOW", 0, 0),
@@ -377,7 +378,6 @@ UNFOLD = {
                     {"title": "Dependencies of jobs", "icon": "account_tree", "link": "/admin/jobs/jobdependency/"},
                     {"title": "Edges of items", "icon": "share", "link": "/admin/jobs/itemedge/"},
                     {"title": "Wordings", "icon": "history", "link": "/admin/captioning/perspectiveversion/"},
-                    {"title": "Spending", "icon": "payments", "link": "/admin/captioning/spending/"},
                     {"title": "Throttles", "icon": "hourglass", "link": "/admin/captioning/throttle/"},
                     {"title": "Remembered answers", "icon": "replay", "link": "/admin/orchestrator/idempotencykey/"},
                     {"title": "Waiting tasks", "icon": "pending", "link": "/admin/django_q/ormq/"},

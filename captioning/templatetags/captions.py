@@ -1,0 +1,83 @@
+"""What pages show of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import template
+
+from captioning.models import Caption
+from jobs.models import Job
+from jobs.states import EventType
+
+register = template.Library()
+
+_EVENTS_READ = 24
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle on a picture, in its pixels."""
+
+    label: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@register.simple_tag
+def latest_captions(job: Job, n: int = 12) -> list[Caption]:
+    """The captions that this job wrote last, newest first. Its last events name the items, however many it has."""
+    events = job.events.filter(type=EventType.JOB_ITEM_COMPLETED, sequence__isnull=False).order_by("-sequence")
+    items = [entry[0] for event in events[:_EVENTS_READ] for entry in reversed(event.data["items"])][:n]
+    captions = Caption.objects.filter(item__in=items).select_related("image", "perspective", "perspective_version")
+    by_item = {caption.item_id: caption for caption in captions}
+    return [by_item[item] for item in items if item in by_item]
+
+
+@register.filter
+def title(caption: Caption) -> str:
+    return caption.perspective_version.display_name or caption.perspective.name
+
+
+@register.filter
+def boxes(caption: Caption) -> list[Box]:
+    """List the rectangles that an answer names: entries of any field with `box`, as [x, y, width, height] in pixels."""
+    return [
+        Box(str(entry.get("name") or entry.get("string") or entry.get("label") or ""), *entry["box"])
+        for value in caption.result.values()
+        if isinstance(value, list)
+        for entry in value
+        if isinstance(entry, Mapping) and isinstance(entry.get("box"), list) and len(entry["box"]) == 4
+    ]
+
+
+@register.filter
+def fields(caption: Caption) -> list[tuple[str, Any]]:
+    """List the answered fields in the order in which the perspective asks for them."""
+    asked = [field["name"] for field in caption.perspective_version.schema_fields]
+    named = [(name, caption.result[name]) for name in asked if name in caption.result]
+    return named + [(name, value) for name, value in caption.result.items() if name not in asked]
+
+
+@register.filter
+def is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+@register.filter
+def is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+@register.filter
+def is_empty(value: object) -> bool:
+    return value is None or value in ("", [], {})
+
+
+@register.filter
+def pairs(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return list(value.items())

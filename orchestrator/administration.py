@@ -1,0 +1,101 @@
+"""What every page of the administration has in common: its site, its policy, and admins for rows that machines keep."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from csp.decorators import csp_replace
+from django.conf import settings
+from django.contrib import messages
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.sites import UnfoldAdminSite
+
+from .problems import Problem
+
+_SECRET = re.compile(r"key$|secret|token$|password|authorization|credential", re.IGNORECASE)
+
+
+class DeskAdminSite(UnfoldAdminSite):
+    """The admin under a policy of its own: its skin evaluates expressions, which no other page may (Alpine)."""
+
+    def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., HttpResponse]:
+        return _under_admin_policy(super().admin_view(view, cacheable))
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return _under_admin_policy(super().login)(request, extra_context)
+
+
+def _under_admin_policy(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    return csp_replace(settings.ADMIN_CONTENT_SECURITY_POLICY)(view)
+
+
+class DeskAdmin(ModelAdmin):
+    """A list that stays quick on large tables: one query a page, and no count of what the filter leaves out."""
+
+    show_full_result_count = False
+    list_per_page = 50
+    compressed_fields = True
+    warn_unsaved_form = True
+
+    def each(self, request: HttpRequest, rows: Iterable[Model], verb: Callable[[Any], object], done: str) -> None:
+        """Call a verb on every row, skip those that it does not apply to, and report both numbers.
+
+        done: what happened to them, as in "3 cancelled".
+        """
+        n_done = 0
+        refusals: dict[str, int] = {}
+        for row in rows:
+            try:
+                verb(row)
+            except Problem as refusal:
+                refusals[refusal.detail] = refusals.get(refusal.detail, 0) + 1
+            else:
+                n_done += 1
+        n_skipped = sum(refusals.values())
+        reasons = " ".join(f"{reason} ({n})" for reason, n in refusals.items())
+        self.message_user(
+            request,
+            f"{n_done} {done}, {n_skipped} skipped. {reasons}".strip(),
+            messages.SUCCESS if n_done else messages.WARNING,
+        )
+
+
+class KeptAdmin(DeskAdmin):
+    """Rows that only the machine writes: to look at."""
+
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def preformatted(value: Any) -> SafeString:
+    """Write JSON or a trace as it stands, without what looks like a secret."""
+    if value in (None, "", {}, []):
+        return format_html("none")
+    text = value if isinstance(value, str) else json.dumps(_without_secrets(value), indent=2, ensure_ascii=False)
+    return format_html('<pre class="whitespace-pre-wrap break-words text-xs">{}</pre>', text)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: "(hidden)" if _SECRET.search(str(name)) and inner else _without_secrets(inner)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_secrets(inner) for inner in value]
+    return value

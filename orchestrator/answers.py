@@ -1,0 +1,58 @@
+"""How a page answers a form: with a message, on the page it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+from django_htmx.http import trigger_client_event
+
+from .problems import Problem
+
+P = ParamSpec("P")
+
+
+def action(verb: Callable[Concatenate[HttpRequest, P], str]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """Make a view of a verb that returns what it did, or the address to go to, and raises Problem when it may not.
+
+    A refusal is shown where the button stands; a missing object stays a 404.
+    """
+
+    @wraps(verb)
+    def view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            said = verb(request, *args, **kwargs)
+        except Problem as problem:
+            if problem.status == 404:
+                raise
+            messages.error(request, problem.detail)
+            said = ""
+        if said.startswith("/"):
+            return redirect(said)
+        if said:
+            messages.success(request, said)
+        if request.htmx:  # type: ignore[attr-defined]
+            return trigger_client_event(render(request, "_messages.html"), "desk-changed", {})
+        return redirect(_page_before(request))
+
+    return login_required(require_POST(view))
+
+
+def staff_only(request: HttpRequest) -> None:
+    if not request.user.is_staff:
+        raise PermissionDenied("This is for staff.")
+
+
+def _page_before(request: HttpRequest) -> str:
+    before = request.headers.get("Referer", "")
+    if url_has_allowed_host_and_scheme(before, {request.get_host()}, require_https=request.is_secure()):
+        return before
+    return "/"
