@@ -1,11 +1,22 @@
 """What captioning keeps: data sets, images, perspectives, captions, providers and the ledger of model calls."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Now
 
+from orchestrator.problems import Conflict
+
+from . import secrets
 from .querysets import CaptionQuerySet, DatasetQuerySet, ImageQuerySet, PerspectiveQuerySet, ProviderQuerySet
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 name_validator = RegexValidator(NAME_PATTERN, "Use 1 to 64 letters, digits, _ or -.")
@@ -52,6 +63,8 @@ class Image(models.Model):
             models.Index(fields=["sha256"], name="image_by_sha256"),
             # Jobs name images by path; the data-set list is searched by it.
             models.Index(fields=["dataset", "path"], name="image_by_path"),
+            # A job over a whole data set walks it in pages of ids.
+            models.Index(fields=["dataset", "id"], name="image_walk"),
         ]
 
     def __str__(self) -> str:
@@ -70,6 +83,7 @@ class Perspective(models.Model):
     name = models.TextField(unique=True, validators=[name_validator])
     module = models.TextField(default="default", db_default="default")
     enabled = models.BooleanField(default=True, db_default=True)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     current = models.ForeignKey(
         "PerspectiveVersion", null=True, on_delete=models.SET_NULL, related_name="+", editable=False
     )
@@ -79,6 +93,10 @@ class Perspective(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def may_be_changed_by(self, user: AbstractUser | AnonymousUser) -> bool:
+        """Shipped perspectives belong to nobody, so only staff changes them."""
+        return bool(user.is_staff) or (self.owner_id is not None and self.owner_id == user.pk)
 
 
 class PerspectiveVersion(models.Model):
@@ -96,9 +114,11 @@ class PerspectiveVersion(models.Model):
     tags = models.JSONField(default=list, blank=True)
     priority = models.PositiveIntegerField(default=100)
     deprecated = models.BooleanField(default=False)
-    replacement = models.TextField(null=True, blank=True)
+    replacement = models.TextField(null=True, blank=True)  # noqa: DJ001  # null in the file format
     builds_on = models.JSONField(default=list, blank=True)  # names of perspectives whose answers become its context
     local_vision = models.JSONField(default=dict, blank=True)  # field -> evidence that local vision may fill it with
+    # sha256 of the shipped file that this version was read from; empty for what people wrote.
+    shipped_digest = models.TextField(blank=True, default="", db_default="", editable=False)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -116,6 +136,10 @@ class ProviderKind(models.TextChoices):
     OLLAMA = "ollama"
     VLLM = "vllm"
     OPENROUTER = "openrouter"
+    ANTHROPIC = "anthropic"
+    GROK = "grok"
+    LLAMACPP = "llamacpp"
+    LMSTUDIO = "lmstudio"
 
 
 class Provider(models.Model):
@@ -136,6 +160,8 @@ class Provider(models.Model):
     modes = models.JSONField(default=dict, blank=True, editable=False)  # model -> structured-output mode that worked
     last_probe = models.JSONField(null=True, blank=True, editable=False)
     last_probe_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Keyed digest of the configuration that was last applied to this row, so that edits survive an unchanged one.
+    source_digest = models.TextField(blank=True, default="", db_default="", editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -143,6 +169,37 @@ class Provider(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_local_vision(self) -> bool:
+        return self.kind == ProviderKind.LOCAL_VISION
+
+    @property
+    def has_api_key(self) -> bool:
+        return bool(self.api_key_encrypted)
+
+    @property
+    def api_key(self) -> str:
+        """The key in clear, for calling the provider; never for an answer to anybody."""
+        return secrets.decrypt(bytes(self.api_key_encrypted))
+
+    @api_key.setter
+    def api_key(self, value: str) -> None:
+        self.api_key_encrypted = secrets.encrypt(value)
+
+
+class Throttle(models.Model):
+    """When a provider may be called next: two virtual clocks that every call moves on by its share of a minute.
+
+    A row, so that the limits hold over all processes and machines (captioning/throttle.py).
+    """
+
+    provider = models.OneToOneField(Provider, primary_key=True, on_delete=models.CASCADE, related_name="throttle")
+    requests_free_at = models.DateTimeField(db_default=Now())
+    tokens_free_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"throttle of {self.provider_id}"
 
 
 class ProviderModel(models.Model):
@@ -168,6 +225,10 @@ class Review(models.TextChoices):
     PROPOSED = "proposed"  # left by a reviewer
     ACCEPTED = "accepted"
     REJECTED = "rejected"
+
+
+class CaptionSuperseded(Conflict):
+    """The caption has a newer version"""
 
 
 class Caption(models.Model):
@@ -206,6 +267,52 @@ class Caption(models.Model):
 
     def __str__(self) -> str:
         return f"caption {self.pk} of image {self.image_id}"
+
+    def revise(self, *, by: AbstractUser, **changes: Any) -> Caption:
+        """Put a new version in the place of this one and return it.
+
+        changes: `result`, `text`, `review`, `review_reason`. New words make the version human and, unless a verdict
+        comes with them, proposed again; a review alone changes neither words nor source.
+        Raises CaptionSuperseded if this is no longer the current version.
+        """
+        is_rewritten = "result" in changes or "text" in changes
+        origin = (
+            {"source": CaptionSource.HUMAN, "provenance": {}}
+            if is_rewritten
+            else {"source": self.source, "provenance": self.provenance}
+        )
+        kept: Mapping[str, Any] = {
+            "result": self.result,
+            "text": self.text,
+            "review": self.review,
+            "review_reason": self.review_reason,
+            "provider": self.provider,
+            "model": self.model,
+            "parameters": self.parameters,
+        }
+        if is_rewritten:
+            kept = {
+                **kept,
+                "provider": "",
+                "model": "",
+                "parameters": {},
+                "review": Review.PROPOSED,
+                "review_reason": "",
+            }
+        with transaction.atomic():
+            # Whoever retires the row writes its successor; a second one finds nothing to retire.
+            if not Caption.objects.filter(pk=self.pk, is_current=True).update(is_current=False):
+                raise CaptionSuperseded(
+                    "This version has been replaced; ask for the history and change the current one.", caption=self.pk
+                )
+            return Caption.objects.create(
+                image_id=self.image_id,
+                perspective_id=self.perspective_id,
+                perspective_version_id=self.perspective_version_id,
+                author=by,
+                supersedes=self,
+                **{**kept, **origin, **changes},
+            )
 
 
 class ModelCall(models.Model):

@@ -39,10 +39,10 @@ class DatasetQuerySet(models.QuerySet):
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete data sets with their images, and the files that nobody else uses once that is committed."""
-        from .models import Image
+        from .models import Dataset, Image
 
         with transaction.atomic():
-            chosen = self.model.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
+            chosen = Dataset.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
             Image.objects.filter(dataset__in=chosen).delete()
             return super(DatasetQuerySet, chosen).delete()
 
@@ -71,16 +71,18 @@ class ImageQuerySet(models.QuerySet):
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete images with their captions, and the files that nobody else uses once that is committed."""
+        from .models import Image
+
         total: Counter[str] = Counter()
         with transaction.atomic():
             rows = list(self.values_list("pk", "sha256", "stored_as"))
             for start in range(0, len(rows), _BATCH):
                 pks = [pk for pk, _, _ in rows[start : start + _BATCH]]
                 # Only the key: a batch must not bring the EXIF of every picture into memory.
-                batch = self.model.objects.filter(pk__in=pks).only("pk")
+                batch = Image.objects.filter(pk__in=pks).only("pk")
                 total.update(super(ImageQuerySet, batch).delete()[1])
             stored = {sha256: key for _, sha256, key in rows}
-            transaction.on_commit(lambda: self.model.objects.release(stored))
+            transaction.on_commit(lambda: Image.objects.release(stored))
         return total.total(), dict(total)
 
     delete.alters_data = True  # type: ignore[attr-defined]  # Django: never from a template

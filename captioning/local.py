@@ -1,0 +1,46 @@
+"""Let local vision answer: look at an image once, then fill as many perspectives as ask for it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from uploads import storage
+
+from . import pictures, vision
+from .answers import Answer
+from .models import Image, PerspectiveVersion
+from .provider_sources import LOCAL_VISION
+
+# Beyond this the models see nothing more, and decoding costs memory.
+_WITHIN = (2048, 2048)
+
+# What was seen last, by the bytes that were looked at. One entry: the items of a job are image-major, so the
+# perspectives of one image follow each other, and nothing comes back later.
+_seen: tuple[str, vision.Observation] | None = None
+
+
+def fill(version: PerspectiveVersion, image: Image) -> Answer:
+    """Raises PictureRefused, FileMissing, StoreUnavailable."""
+    filled = vision.local_vision().fill(version, _observation(image))
+    return Answer(
+        result=filled.result,
+        text=filled.text,
+        provider=LOCAL_VISION,
+        model="",
+        provenance={
+            "fields": filled.provenance,
+            "confidence": filled.confidence,
+            "abstained": filled.abstained,
+            "versions": vision.local_vision().versions(),
+        },
+        cost_usd=Decimal(0),
+    )
+
+
+def _observation(image: Image) -> vision.Observation:
+    global _seen
+    if _seen is None or _seen[0] != image.sha256:
+        with storage.open_whole(image.stored_as) as file:
+            picture = pictures.first_frame(file, within=_WITHIN)
+        _seen = (image.sha256, vision.local_vision().look(picture))
+    return _seen[1]

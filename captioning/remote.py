@@ -1,0 +1,179 @@
+"""Ask a provider behind an HTTP API for one caption, within its limits and on the books."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+
+from jobs.models import Job
+from jobs.pipelines import Cancelled, Context, Outage, Permanent, RetryLater, WorkItem
+from jobs.steps import TransitionRefused
+
+from . import gateway, ledger, throttle
+from .answers import Answer
+from .gateway import pricing
+from .models import PerspectiveVersion, Provider
+from .options import Options
+from .wording import text_of
+
+# Tokens of a picture and of a typical answer, for the limit of tokens a minute until the true count is known.
+_PICTURE_TOKENS = 1_000
+_ANSWER_TOKENS = 500
+_CHARACTERS_PER_TOKEN = 4
+_RATE_LIMIT_SECONDS = 20.0  # to stay away where a provider does not say for how long
+_ASK_FOR_STOP_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Question:
+    """One image, one perspective. context: what other perspectives said of the image; image: encoded bytes."""
+
+    version: PerspectiveVersion
+    name: str
+    image: bytes
+    context: Sequence[str]
+    options: Options
+    model: str
+
+    @property
+    def prompt(self) -> str:
+        # Perspectives of the user's own instructions have a place for them; elsewhere they are context.
+        return self.version.prompt.replace("{custom_instructions}", self.options.global_context)
+
+    @property
+    def n_tokens(self) -> int:
+        n_characters = len(self.prompt) + len(self.options.global_context) + sum(map(len, self.context))
+        return n_characters // _CHARACTERS_PER_TOKEN + _PICTURE_TOKENS + _ANSWER_TOKENS
+
+
+def ask(provider: Provider, question: Question, item: WorkItem, context: Context) -> Answer:
+    """Put the question, keep the books, and translate what goes wrong into what the queue understands.
+
+    Raises Permanent, RetryLater, Outage (rate limits: costs no attempt) and Cancelled.
+    """
+    ends_at = time.monotonic() + context.deadline_seconds
+    _take_turn(provider, question.n_tokens, context.stopped)
+    endpoint = endpoint_of(provider)
+    if (mode := provider.modes.get(question.model)) and gateway.MEMORY.get(endpoint, question.model).mode is None:
+        gateway.MEMORY.put(endpoint, question.model, mode=gateway.Mode(mode))  # what a probe found, in another process
+    try:
+        reply = gateway.caption(
+            endpoint,
+            _request(question, item, context, seconds=ends_at - time.monotonic()),
+            stopped=context.stopped,
+        )
+    except gateway.GatewayError as error:
+        _book(provider, question, error.attempts, item, context)
+        raise _outcome(error, provider, context) from error
+    _book(provider, question, reply.attempts, item, context)
+    return Answer(
+        result=reply.result,
+        text=text_of(question.version.context_template, reply.result),
+        provider=provider.name,
+        model=question.model,
+        parameters=question.options.sampling,
+        provenance={
+            "mode": reply.mode,
+            "repaired": reply.repaired,
+            "raw_text": reply.raw_text,
+            "unsent_parameters": list(reply.unsent_parameters),
+        },
+        cost_usd=reply.cost_usd,
+    )
+
+
+def endpoint_of(provider: Provider) -> gateway.Endpoint:
+    price = None
+    if provider.input_price_usd is not None and provider.output_price_usd is not None:
+        price = gateway.Price(provider.input_price_usd, provider.output_price_usd)
+    return gateway.Endpoint(
+        base_url=provider.base_url,
+        api_key=provider.api_key,
+        kind=provider.kind,
+        name=provider.name,
+        # Rows are written by staff alone, and a model server of one's own network is what local kinds are for.
+        allow_private=True,
+        price=price,
+    )
+
+
+def has_known_price(provider: Provider, model: str) -> bool:
+    return pricing.cost_usd(endpoint_of(provider), model, gateway.Usage(1_000, 100, 0)) is not None
+
+
+def _request(question: Question, item: WorkItem, context: Context, *, seconds: float) -> gateway.CaptionRequest:
+    is_custom = "{custom_instructions}" in question.version.prompt
+    return gateway.CaptionRequest(
+        model=question.model,
+        prompt=question.prompt,
+        image=question.image,
+        schema=gateway.schema_from_fields(question.version.schema_fields, title=question.name),
+        schema_name=question.name,
+        parameters=gateway.Parameters(**question.options.sampling),
+        context=list(question.context),
+        global_context="" if is_custom else question.options.global_context,
+        resize=question.options.preset,
+        deadline_seconds=max(1.0, seconds),
+        idempotency_key=f"{context.job.job_id}-{item.seq}-{item.attempts}",
+        request_id=context.job.request_id or None,
+    )
+
+
+def _take_turn(provider: Provider, n_tokens: int, stopped: Callable[[], bool]) -> None:
+    """Wait for a place within the provider's limits. Raises Outage where the wait is the queue's, Cancelled."""
+    taken, seconds = throttle.reserve(provider, n_tokens=n_tokens)
+    if not taken:
+        raise Outage(
+            f"{provider.name!r} is at its limit of requests or tokens a minute.",
+            code="rate_limited",
+            after_seconds=max(seconds, throttle.PATIENCE_SECONDS),
+        )
+    ends_at = time.monotonic() + seconds
+    while (left := ends_at - time.monotonic()) > 0:
+        if stopped():
+            raise Cancelled
+        time.sleep(min(left, _ASK_FOR_STOP_SECONDS))
+
+
+def _book(
+    provider: Provider, question: Question, attempts: Sequence[gateway.Attempt], item: WorkItem, context: Context
+) -> None:
+    ledger.record(provider, question.model, attempts, job_id=context.job.id, item_id=item.id)
+    counted = [attempt.usage for attempt in attempts if attempt.usage.input_tokens is not None]
+    n_used = sum((usage.input_tokens or 0) + (usage.output_tokens or 0) for usage in counted)
+    if counted:
+        throttle.correct(provider, n_reserved=question.n_tokens, n_used=n_used)
+
+
+def _outcome(error: gateway.GatewayError, provider: Provider, context: Context) -> Exception:
+    """Translate a fault of the gateway; what was spent on the way travels with it."""
+    outcome: Cancelled | Permanent | RetryLater
+    if isinstance(error, gateway.Cancelled):
+        outcome = Cancelled(str(error))
+    elif isinstance(error, gateway.QuotaExhausted):
+        _pause(context)
+        outcome = Outage(f"{error} The job is paused; resume it when there is credit.", code=error.code)
+    elif error.permanent:
+        outcome = Permanent(str(error), code=error.code)
+    elif error.code == "rate_limited":
+        seconds = error.retry_after if error.retry_after is not None else _RATE_LIMIT_SECONDS
+        throttle.hold_back(provider, seconds=seconds)
+        outcome = Outage(str(error), code=error.code, after_seconds=seconds)
+    else:
+        outcome = RetryLater(str(error), code=error.code, after_seconds=error.retry_after)
+    outcome.cost_usd = _spent_usd(error.attempts)
+    return outcome
+
+
+def _pause(context: Context) -> None:
+    """Stop the job from burning its items one by one against an empty account."""
+    with suppress(TransitionRefused):  # cancelled or closed meanwhile: nothing is left to pause
+        Job.objects.get(pk=context.job.id).pause(by=None)
+
+
+def _spent_usd(attempts: Sequence[gateway.Attempt]) -> Decimal | None:
+    known = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
+    return sum(known, Decimal(0)) if known else None
