@@ -10,7 +10,10 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
 django.setup(set_prefix=False)
 
-from jobs.routing import websocket_urlpatterns  # noqa: E402  its consumers need the models
+from django.conf import settings  # noqa: E402
+
+from jobs import relay  # noqa: E402  it and the consumers need the models
+from jobs.routing import websocket_urlpatterns  # noqa: E402
 
 
 class MeasuredRequest(ASGIRequest):
@@ -28,3 +31,5 @@ class DeskHandler(ASGIHandler):
 
 
 application = ProtocolTypeRouter({"http": DeskHandler(), "websocket": URLRouter(websocket_urlpatterns)})
+if settings.IN_WEB:
+    relay.start()
