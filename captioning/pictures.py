@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from PIL import ExifTags, ImageCms, ImageOps, UnidentifiedImageError
@@ -54,6 +54,7 @@ _ROTATED = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and heig
 # Tags that say where in the file something lies, and nothing of the picture.
 _POINTERS = frozenset(ExifTags.IFD) | {0x0111, 0x0117, 0x0144, 0x0145, 0x0201, 0x0202}  # strips, tiles, small JPEG
 _MAX_EXIF_TEXT = 2000
+_FIRST_PHOTOGRAPH = 1826  # a date before is a clock that was never set
 _MAX_EXIF_LIST = 32  # a TIFF lists every strip of its pixels among its tags
 
 
@@ -224,9 +225,11 @@ def _taken_at(exif: Pillow.Exif) -> datetime | None:
         text = str(when or "").strip("\0 ")
         for zone in (str(offset or "").strip("\0 "), "+00:00"):
             try:
-                return datetime.strptime(f"{text}{zone}", "%Y:%m:%d %H:%M:%S%z").astimezone(UTC)
+                moment = datetime.strptime(f"{text}{zone}", "%Y:%m:%d %H:%M:%S%z").astimezone(UTC)
             except (ValueError, OverflowError):
                 continue
+            if moment.year >= _FIRST_PHOTOGRAPH:
+                return moment
     return None
 
 
@@ -240,7 +243,7 @@ def _in_8_bits(image: Pillow.Image) -> Pillow.Image:
         return image.convert("I").point(lambda level: level * (1 / 257)).convert("L")
     if image.mode in ("I", "F"):
         # Nothing says which number is white: the darkest becomes black and the brightest white.
-        low, high = image.getextrema()
+        low, high = cast(tuple[float, float], image.getextrema())  # one band, one pair
         scale = 255 / ((high - low) or 1)
         return image.convert("F").point(lambda level: level * scale + (-low * scale)).convert("L")
     return image
@@ -250,18 +253,21 @@ def _in_srgb(image: Pillow.Image, profile: bytes | None) -> Pillow.Image:
     if image.mode == "LA":
         image = image.convert("RGBA")
     target = "RGBA" if image.mode == "RGBA" else "RGB"
-    if image.mode == "LAB":
-        source = ImageCms.createProfile("LAB")
-    elif profile and image.mode in ("L", "RGB", "RGBA", "CMYK"):
-        source = profile
-    else:
-        return image.convert(target)
     try:
-        if isinstance(source, bytes):
-            source = ImageCms.ImageCmsProfile(BytesIO(source))
+        source = _profile_of(image.mode, profile)
+        if source is None:
+            return image.convert(target)
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=target)
     except (ImageCms.PyCMSError, OSError):
         # A profile that does not fit its own picture is common; without it colours are a shade off.
         return image.convert(target)
-    assert converted is not None
+    assert converted is not None  # None only where it was asked to work in place
     return converted
+
+
+def _profile_of(mode: str, profile: bytes | None) -> ImageCms.ImageCmsProfile | None:
+    if mode == "LAB":
+        return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    if profile and mode in ("L", "RGB", "RGBA", "CMYK"):
+        return ImageCms.ImageCmsProfile(BytesIO(profile))
+    return None

@@ -201,7 +201,11 @@ def test_the_strips_of_a_tiff_are_not_taken_for_exif():
         ),
         ({"DateTime": "2023:01:02 03:04:05"}, datetime(2023, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ({"DateTimeOriginal": "0000:00:00 00:00:00"}, None),
-        ({"DateTimeOriginal": "0001:01:01 00:00:00", "OffsetTimeOriginal": "+14:00"}, datetime(1, 1, 1, tzinfo=UTC)),
+        ({"DateTimeOriginal": "0001:01:01 00:00:00", "OffsetTimeOriginal": "+14:00"}, None),
+        (
+            {"DateTimeOriginal": "9999:12:31 23:59:59", "OffsetTimeOriginal": "-12:00"},
+            datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+        ),
         ({"DateTimeOriginal": "soon"}, None),
         ({}, None),
     ],
