@@ -8,7 +8,7 @@ RUN python3 -m venv /venv \
     && /venv/bin/python -m pip install --quiet --no-cache-dir --require-hashes --requirement requirements.lock
 
 FROM ${BASE}
-RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent desk \
+RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent desk \
     && install -d -o desk -g desk /data /workspace
 COPY --from=build /venv /venv
 WORKDIR /app
