@@ -125,7 +125,8 @@ class CaptionRequest:
     """One picture, one perspective.
 
     schema: JSON Schema of the answer; None asks for plain text.
-    image: encoded bytes of any format that Pillow reads; mime: what the caller believes it is.
+    image: encoded bytes of any format that Pillow reads; mime: what the caller believes they are, for its own records:
+    the bytes decide, and what is sent was encoded anew.
     context: rendered results of other perspectives; global_context: words that hold for the whole job.
     resize: name of a preset of `picture.PRESETS`, None for the profile's long edge.
     deadline_seconds: for everything together, waits and repair included.

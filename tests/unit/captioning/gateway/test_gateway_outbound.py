@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,21 +165,24 @@ def test_certificates_are_held_against_the_name_and_not_the_address(ask, complet
 
 def test_an_encrypted_answer_may_take_longer_than_one_look_at_the_stop(ask, completion, tls_server):
     looks: list[None] = []
+    interrupted: list[bool] = []
 
     def stopped() -> bool:
         looks.append(None)
         return False
 
     def think(_request: Request) -> Response:
-        enough = len(looks) + 3
-        while len(looks) < enough:  # each look interrupts a read of the encrypted stream
+        enough, end = len(looks) + 3, time.monotonic() + 10
+        while len(looks) < enough and time.monotonic() < end:  # each look interrupts a read of the encrypted stream
             threading.Event().wait(0.01)
+        interrupted.append(len(looks) >= enough)
         return Response(json.dumps(completion(GOOD)), content_type="application/json")
 
     tls_server.expect_request("/v1/chat/completions").respond_with_handler(think)
     endpoint = Endpoint(f"https://localhost:{tls_server.port}/v1", allow_private=True)
 
     assert ask(to=endpoint, client=_own_client(True), stopped=stopped).result == GOOD
+    assert interrupted == [True]
 
 
 def test_a_forked_worker_does_not_inherit_open_connections():
