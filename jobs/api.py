@@ -143,7 +143,7 @@ def body_of(request: Request, form: type[serializers.Serializer]) -> dict[str, A
 
 
 class JobList(QueueView):
-    @extend_schema(operation_id="batch_list", parameters=[ListQuery], responses=JobListSerializer, tags=_TAGS)
+    @extend_schema(parameters=[ListQuery], responses=JobListSerializer, tags=_TAGS)
     def get(self, request: Request) -> Response:
         """List jobs, in the order in which they run unless asked otherwise."""
         query = ListQuery.of(request)
@@ -179,7 +179,7 @@ def _matching(text: str) -> Q:
 
 
 class JobDetail(QueueView):
-    @extend_schema(operation_id="batch_status", parameters=[StatusQuery], responses=JobStatusSerializer, tags=_TAGS)
+    @extend_schema(parameters=[StatusQuery], responses=JobStatusSerializer, tags=_TAGS)
     def get(self, request: Request, job_id: UUID) -> Response:
         """Show a job, with its first items unless `includeItems=false`."""
         job = self.job(job_id)
@@ -195,7 +195,7 @@ class JobDetail(QueueView):
 
 
 class ItemList(QueueView):
-    @extend_schema(operation_id="batch_items", parameters=[ItemQuery], responses=ItemPageSerializer, tags=_TAGS)
+    @extend_schema(parameters=[ItemQuery], responses=ItemPageSerializer, tags=_TAGS)
     def get(self, request: Request, job_id: UUID) -> Response:
         """List the items of a job in their order."""
         job = self.job(job_id)
@@ -203,9 +203,7 @@ class ItemList(QueueView):
 
 
 class FailedItemList(QueueView):
-    @extend_schema(
-        operation_id="batch_failed_items", parameters=[FailedItemQuery], responses=ItemPageSerializer, tags=_TAGS
-    )
+    @extend_schema(parameters=[FailedItemQuery], responses=ItemPageSerializer, tags=_TAGS)
     def get(self, request: Request, job_id: UUID) -> Response:
         """List the failed items of a job in their order."""
         job = self.job(job_id)
@@ -250,7 +248,7 @@ def _items_after(items: QuerySet[JobItem], cursor: int, limit: int, job: Job) ->
 
 
 class Events(QueueView):
-    @extend_schema(operation_id="batch_events", parameters=[EventQuery], responses=EventPageSerializer, tags=_TAGS)
+    @extend_schema(parameters=[EventQuery], responses=EventPageSerializer, tags=_TAGS)
     def get(self, request: Request, job_id: UUID) -> Response:
         """List what happened to a job after a sequence number: the polling twin of the socket."""
         job = self.job(job_id)
@@ -258,9 +256,7 @@ class Events(QueueView):
 
 
 class QueueEvents(QueueView):
-    @extend_schema(
-        operation_id="batch_queue_events", parameters=[EventQuery], responses=EventPageSerializer, tags=_TAGS
-    )
+    @extend_schema(parameters=[EventQuery], responses=EventPageSerializer, tags=_TAGS)
     def get(self, request: Request) -> Response:
         """List what happened to the queue itself: its order and its limits."""
         return _event_page(None, EventQuery.of(request))
@@ -282,9 +278,7 @@ def _event_page(job_pk: int | None, query: dict[str, Any]) -> Response:
 
 
 class Statistics(QueueView):
-    @extend_schema(
-        operation_id="batch_statistics", parameters=[StatisticsQuery], responses=StatisticsSerializer, tags=_TAGS
-    )
+    @extend_schema(parameters=[StatisticsQuery], responses=StatisticsSerializer, tags=_TAGS)
     def get(self, request: Request) -> Response:
         """Sum up the queue."""
         query = StatisticsQuery.of(request)
@@ -328,7 +322,7 @@ def _refuse(problem: Invalid, step: Callable[[], Any]) -> None:
 class Cancel(JobAction):
     form = ReasonSerializer
 
-    @extend_schema(operation_id="batch_cancel", request=ReasonSerializer, responses=CancelledSerializer, tags=_TAGS)
+    @extend_schema(request=ReasonSerializer, responses=CancelledSerializer, tags=_TAGS)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Stop a job for good: its open items close at once, and late results are refused."""
         return self.act(request, job_id)
@@ -339,7 +333,7 @@ class Cancel(JobAction):
 
 
 class Pause(JobAction):
-    @extend_schema(operation_id="batch_pause", request=NothingSerializer, responses=PausedSerializer, tags=_TAGS)
+    @extend_schema(request=NothingSerializer, responses=PausedSerializer, tags=_TAGS)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Start no more items of a job; running ones finish."""
         return self.act(request, job_id)
@@ -350,7 +344,7 @@ class Pause(JobAction):
 
 
 class Resume(JobAction):
-    @extend_schema(operation_id="batch_resume", request=NothingSerializer, responses=PausedSerializer, tags=_TAGS)
+    @extend_schema(request=NothingSerializer, responses=PausedSerializer, tags=_TAGS)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Let a paused job go on."""
         return self.act(request, job_id)
@@ -363,7 +357,7 @@ class Resume(JobAction):
 class Archive(JobAction):
     form = ReasonSerializer
 
-    @extend_schema(operation_id="batch_archive", request=ReasonSerializer, responses=ArchivedSerializer, tags=_TAGS)
+    @extend_schema(request=ReasonSerializer, responses=ArchivedSerializer, tags=_TAGS)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Put a finished job out of sight; who, when, why and its counters are kept."""
         return self.act(request, job_id)
@@ -376,7 +370,7 @@ class Archive(JobAction):
 class Restore(JobAction):
     form = ReasonSerializer
 
-    @extend_schema(operation_id="batch_restore", request=ReasonSerializer, responses=ArchivedSerializer, tags=_TAGS)
+    @extend_schema(request=ReasonSerializer, responses=ArchivedSerializer, tags=_TAGS)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Bring an archived job back."""
         return self.act(request, job_id)
@@ -397,7 +391,7 @@ def _archived(job: Job) -> dict[str, Any]:
 class RetryFailed(JobAction):
     form = RetrySerializer
 
-    @extend_schema(operation_id="batch_retry_failed", request=RetrySerializer, responses=RetriedSerializer, tags=_TAGS)
+    @extend_schema(request=RetrySerializer, responses=RetriedSerializer, tags=_TAGS)
     def post(self, request: Request, job_id: UUID) -> Response:
         """Give failed items a new budget of attempts."""
         return self.act(request, job_id)
@@ -411,7 +405,7 @@ class RetryFailed(JobAction):
 
 
 class Reorder(QueueView):
-    @extend_schema(operation_id="batch_reorder", request=ReorderSerializer, responses=ReorderedSerializer, tags=_TAGS)
+    @extend_schema(request=ReorderSerializer, responses=ReorderedSerializer, tags=_TAGS)
     def post(self, request: Request) -> Response:
         """Change the order of waiting jobs: a list of them, one beside another, or one's priority."""
         body = body_of(request, ReorderSerializer)
@@ -441,14 +435,12 @@ class Reorder(QueueView):
 class Limits(QueueView):
     permission_classes = (IsStaffOrReads,)
 
-    @extend_schema(operation_id="batch_limits", responses=LimitsSerializer, tags=_TAGS)
+    @extend_schema(responses=LimitsSerializer, tags=_TAGS)
     def get(self, request: Request) -> Response:
         """Show how much of each queue runs at once, and whether it is paused."""
         return self._answer()
 
-    @extend_schema(
-        operation_id="batch_change_limits", request=ChangeLimitsSerializer, responses=LimitsSerializer, tags=_TAGS
-    )
+    @extend_schema(request=ChangeLimitsSerializer, responses=LimitsSerializer, tags=_TAGS)
     def post(self, request: Request) -> Response:
         """Change the limits of a queue, or pause and resume it; it takes effect at once. Staff only."""
         body = body_of(request, ChangeLimitsSerializer)
@@ -476,9 +468,7 @@ class Limits(QueueView):
 class Claim(QueueView):
     permission_classes = (IsService,)
 
-    @extend_schema(
-        operation_id="batch_claim_items", request=ClaimSerializer, responses=ClaimedSerializer, tags=_WORKER_TAGS
-    )
+    @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer, tags=_WORKER_TAGS)
     def post(self, request: Request) -> Response:
         """Take items of jobs with `executor: external`, in queue order and within the limits."""
         body = body_of(request, ClaimSerializer)
@@ -498,9 +488,7 @@ def _claimed(claimed: leases.ClaimedItem) -> dict[str, Any]:
 class Heartbeat(QueueView):
     permission_classes = (IsService,)
 
-    @extend_schema(
-        operation_id="batch_renew_item", request=HeartbeatSerializer, responses=RenewedSerializer, tags=_WORKER_TAGS
-    )
+    @extend_schema(request=HeartbeatSerializer, responses=RenewedSerializer, tags=_WORKER_TAGS)
     def post(self, request: Request, item_id: int) -> Response:
         """Prolong the lease of an item that takes long."""
         _held_item(item_id)
@@ -511,9 +499,7 @@ class Heartbeat(QueueView):
 class Settle(QueueView):
     permission_classes = (IsService,)
 
-    @extend_schema(
-        operation_id="batch_settle_item", request=SettleSerializer, responses=ItemSerializer, tags=_WORKER_TAGS
-    )
+    @extend_schema(request=SettleSerializer, responses=ItemSerializer, tags=_WORKER_TAGS)
     def post(self, request: Request, item_id: int) -> Response:
         """Say how an item ended. A failure that is not permanent is tried again while attempts are left."""
         _held_item(item_id)

@@ -125,7 +125,7 @@ class _OpenToAll(APIView):
 
 
 class Health(_OpenToAll):
-    @extend_schema(operation_id="health", responses={200: _REPORT, 503: _REPORT}, tags=["Operations"], auth=[])
+    @extend_schema(responses={200: _REPORT, 503: _REPORT}, tags=["Operations"], auth=[])
     def get(self, request: Request) -> Response:
         """Say how the desk is: 200 when healthy or degraded, 503 when unhealthy."""
         found = services()
@@ -138,14 +138,14 @@ class Health(_OpenToAll):
 
 
 class HealthLive(_OpenToAll):
-    @extend_schema(operation_id="health_live", responses={200: _REPORT}, tags=["Operations"], auth=[])
+    @extend_schema(responses={200: _REPORT}, tags=["Operations"], auth=[])
     def get(self, request: Request) -> Response:
         """Say that this process answers; it looks at nothing else."""
         return _answer(HEALTHY, timestamp=_now())
 
 
 class HealthReady(_OpenToAll):
-    @extend_schema(operation_id="health_ready", responses={200: _REPORT, 503: _REPORT}, tags=["Operations"], auth=[])
+    @extend_schema(responses={200: _REPORT, 503: _REPORT}, tags=["Operations"], auth=[])
     def get(self, request: Request) -> Response:
         """Say whether this process can serve requests: its database answers."""
         database = _look("database")
@@ -153,7 +153,7 @@ class HealthReady(_OpenToAll):
 
 
 class HealthDatabase(_OpenToAll):
-    @extend_schema(operation_id="health_db", responses={200: _REPORT, 503: _REPORT}, tags=["Operations"], auth=[])
+    @extend_schema(responses={200: _REPORT, 503: _REPORT}, tags=["Operations"], auth=[])
     def get(self, request: Request) -> Response:
         """Say whether the database answers, and how fast."""
         database = _look("database")
@@ -162,7 +162,6 @@ class HealthDatabase(_OpenToAll):
 
 class HealthService(_OpenToAll):
     @extend_schema(
-        operation_id="health_service",
         parameters=[OpenApiParameter("name", str, OpenApiParameter.PATH, description="Name of a part, as in /health")],
         responses={200: _REPORT, 503: _REPORT},
         tags=["Operations"],
@@ -178,7 +177,7 @@ class HealthService(_OpenToAll):
 class HealthDetailed(APIView):
     permission_classes = (HasAccess,)
 
-    @extend_schema(operation_id="health_detailed", responses={200: _REPORT, 503: _REPORT}, tags=["Operations"])
+    @extend_schema(responses={200: _REPORT, 503: _REPORT}, tags=["Operations"])
     def get(self, request: Request) -> Response:
         """Say how every part is, with versions and limits."""
         found = services()

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from . import health, metrics, openapi
+from . import apidocs, health, metrics
 
 handler400 = "orchestrator.problems.page_400"
 handler403 = "orchestrator.problems.page_403"
@@ -19,8 +19,10 @@ urlpatterns = [
     path("api/health/db", health.HealthDatabase.as_view()),
     path("api/health/detailed", health.HealthDetailed.as_view()),
     path("api/health/service/<str:name>", health.HealthService.as_view()),
-    path("api/schema", openapi.Schema.as_view(), name="schema"),
-    path("api/docs", openapi.Docs.as_view(), name="docs"),
-    path("api/redoc", openapi.Redoc.as_view(), name="redoc"),
+    path("api/schema", apidocs.Schema.as_view(), name="schema"),
+    path("api/docs", apidocs.Docs.as_view(), name="docs"),
+    path("api/redoc", apidocs.Redoc.as_view(), name="redoc"),
     path("", include("jobs.urls")),
+    path("", include("captioning.urls")),
+    path("", include("orchestrator.page_urls")),
 ]
