@@ -105,7 +105,7 @@ class DatasetView(ConditionalView):
 
 
 class DatasetList(DatasetView):
-    @extend_schema(operation_id="dataset_list", parameters=[DatasetQuery], responses=DatasetListSerializer, tags=_TAGS)
+    @extend_schema(parameters=[DatasetQuery], responses=DatasetListSerializer, tags=_TAGS)
     def get(self, request: Request) -> Response:
         """List data sets."""
         query = DatasetQuery.of(request)
@@ -120,9 +120,7 @@ class DatasetList(DatasetView):
             total=datasets.count(),
         )
 
-    @extend_schema(
-        operation_id="dataset_create", request=DatasetFormSerializer, responses={201: DatasetSerializer}, tags=_TAGS
-    )
+    @extend_schema(request=DatasetFormSerializer, responses={201: DatasetSerializer}, tags=_TAGS)
     @idempotent
     def post(self, request: Request) -> Response:
         """Make an empty data set."""
@@ -137,14 +135,12 @@ class DatasetList(DatasetView):
 
 
 class DatasetDetail(DatasetView):
-    @extend_schema(operation_id="dataset_get", responses=DatasetSerializer, tags=_TAGS)
+    @extend_schema(responses=DatasetSerializer, tags=_TAGS)
     def get(self, request: Request, name: str) -> Response:
         """Show a data set."""
         return Response(_one(self.dataset(name).pk))
 
-    @extend_schema(
-        operation_id="dataset_change", request=DatasetFormSerializer, responses=DatasetSerializer, tags=_TAGS
-    )
+    @extend_schema(request=DatasetFormSerializer, responses=DatasetSerializer, tags=_TAGS)
     def patch(self, request: Request, name: str) -> Response:
         """Change the name or the description; what is not named stays."""
         dataset = self.dataset(name)
@@ -159,7 +155,7 @@ class DatasetDetail(DatasetView):
             raise _taken(dataset.name) from None
         return Response(_one(dataset.pk))
 
-    @extend_schema(operation_id="dataset_delete", responses={204: None}, tags=_TAGS)
+    @extend_schema(responses={204: None}, tags=_TAGS)
     def delete(self, request: Request, name: str) -> Response:
         """Delete a data set with its images and captions. Items of jobs that still wait for its images fail."""
         Dataset.objects.filter(pk=self.dataset(name).pk).delete()
@@ -170,7 +166,6 @@ class DatasetImport(DatasetView):
     parser_classes = [LenientJSONParser, MultiPartParser]
 
     @extend_schema(
-        operation_id="dataset_import",
         parameters=[ImportQuery],
         request={"application/json": ImportFormSerializer},
         responses={202: ImportStartedSerializer},

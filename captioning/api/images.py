@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.urls import path
 from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header
-from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -22,6 +21,7 @@ from rest_framework.views import APIView
 from orchestrator import pages
 from orchestrator.etags import ConditionalView
 from orchestrator.idempotency import idempotent
+from orchestrator.openapi import DeskSchema
 from orchestrator.parsers import LenientJSONParser
 from orchestrator.problems import Invalid, NotFound
 from uploads import storage
@@ -123,7 +123,7 @@ class ThumbnailQuery(pages.Query):
 # --- Images of a data set
 
 
-class _DeleteWithBody(AutoSchema):
+class _DeleteWithBody(DeskSchema):
     """Describe the body of a DELETE too; OpenAPI 3.1 allows it and the generator leaves it out."""
 
     def _get_request_body(self, direction: Any = "request") -> Any:
@@ -140,7 +140,7 @@ class DatasetImages(DatasetView):
     parser_classes = [MultiPartParser, LenientJSONParser]
     schema = _DeleteWithBody()
 
-    @extend_schema(operation_id="image_list", parameters=[ImageQuery], responses=ImageListSerializer, tags=_TAGS)
+    @extend_schema(parameters=[ImageQuery], responses=ImageListSerializer, tags=_TAGS)
     def get(self, request: Request, name: str) -> Response:
         """List the images of a data set."""
         dataset = self.dataset(name)
@@ -163,7 +163,6 @@ class DatasetImages(DatasetView):
         return Response(answer | {"next": following})
 
     @extend_schema(
-        operation_id="image_upload",
         request={"multipart/form-data": UploadSerializer},
         responses={201: UploadedSerializer},
         tags=_TAGS,
@@ -185,9 +184,7 @@ class DatasetImages(DatasetView):
                 refused.append({"name": file.name, "reason": refusal.detail})
         return Response({"images": _by_id(list(taken)), "refused": refused}, status=201)
 
-    @extend_schema(
-        operation_id="image_bulk_delete", request=ImageIdsSerializer, responses=DeletedSerializer, tags=_TAGS
-    )
+    @extend_schema(request=ImageIdsSerializer, responses=DeletedSerializer, tags=_TAGS)
     def delete(self, request: Request, name: str) -> Response:
         """Delete images with their captions. Items of jobs that still wait for them fail."""
         dataset = self.dataset(name)
@@ -205,12 +202,12 @@ class DatasetImages(DatasetView):
 
 
 class ImageDetail(ConditionalView):
-    @extend_schema(operation_id="image_get", responses=ImageSerializer, tags=_TAGS)
+    @extend_schema(responses=ImageSerializer, tags=_TAGS)
     def get(self, request: Request, image_id: int) -> Response:
         """Show what is known of an image."""
         return Response(_by_id([_image(request, image_id).pk])[0])
 
-    @extend_schema(operation_id="image_delete", responses={204: None}, tags=_TAGS)
+    @extend_schema(responses={204: None}, tags=_TAGS)
     def delete(self, request: Request, image_id: int) -> Response:
         """Delete an image with its captions. Items of jobs that still wait for it fail."""
         Image.objects.filter(pk=_image(request, image_id).pk).delete()
@@ -231,7 +228,6 @@ class ImageThumbnail(APIView):
     content_negotiation_class = _AnyForm
 
     @extend_schema(
-        operation_id="image_thumbnail",
         parameters=[ThumbnailQuery],
         responses={(200, thumbnails.MEDIA_TYPE): OpenApiTypes.BINARY, 304: None},
         tags=_TAGS,
@@ -251,7 +247,6 @@ class ImageOriginal(APIView):
     content_negotiation_class = _AnyForm
 
     @extend_schema(
-        operation_id="image_view",
         responses={(200, "image/*"): OpenApiTypes.BINARY, 304: None},
         tags=_TAGS,
     )

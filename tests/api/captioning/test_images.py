@@ -5,7 +5,6 @@ from io import BytesIO
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import AsyncClient
 from PIL import Image as Pillow
@@ -20,20 +19,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _own_folders(settings, tmp_path):
-    settings.API_ACCESS = "token"
     settings.VAR_DIR = tmp_path
     settings.MEDIA_ROOT = tmp_path / "media"
-
-
-@pytest.fixture
-def ada() -> User:
-    return User.objects.create_user("ada")
-
-
-@pytest.fixture
-def as_ada(client, ada):
-    client.force_login(ada)
-    return client
 
 
 @pytest.fixture
@@ -42,8 +29,8 @@ def adas(ada) -> Dataset:
 
 
 @pytest.fixture
-def bobs(db) -> Dataset:
-    return Dataset.objects.create(name="bobs", owner=User.objects.create_user("bob"))
+def bobs(bob) -> Dataset:
+    return Dataset.objects.create(name="bobs", owner=bob)
 
 
 def take(dataset: Dataset, content: bytes, name: str = "a.png") -> Image:
@@ -197,7 +184,7 @@ def test_the_list_takes_the_same_queries_however_long_it_is(as_ada, adas, django
     for number in range(20):
         take(adas, png(number), f"{number}.png")
 
-    with django_assert_num_queries(5):  # session, user, data set, count, rows
+    with django_assert_num_queries(5):  # token, its note, data set, count, rows
         assert len(as_ada.get("/api/datasets/adas/images").json()["images"]) == 20
 
 
@@ -328,7 +315,7 @@ def test_head_answers_like_get_without_a_body(as_ada, adas, tail):
         assert reply["Content-Length"] == str(len(png()))
 
 
-def test_an_original_of_a_gigabyte_takes_no_memory(ada, adas, settings):
+def test_an_original_of_a_gigabyte_takes_no_memory(closed_desk, ada, adas, settings):
     size = 1024**3
     image = take(adas, png())
     place = settings.MEDIA_ROOT / image.stored_as
