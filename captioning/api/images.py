@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orchestrator import pages
+from orchestrator import pages, problems
 from orchestrator.etags import ConditionalView
 from orchestrator.idempotency import idempotent
 from orchestrator.openapi import DeskSchema
@@ -117,7 +117,12 @@ class ImageQuery(pages.Window):
 
 
 class ThumbnailQuery(pages.Query):
-    width = serializers.IntegerField(default=thumbnails.DEFAULT_WIDTH, help_text="64 to 1024 pixels")
+    width = serializers.IntegerField(
+        min_value=thumbnails.SMALLEST,
+        max_value=thumbnails.LARGEST,
+        default=thumbnails.DEFAULT_WIDTH,
+        help_text="Pixels; the next larger of a few widths is sent",
+    )
 
 
 # --- Images of a data set
@@ -184,7 +189,11 @@ class DatasetImages(DatasetView):
                 refused.append({"name": file.name, "reason": refusal.detail})
         return Response({"images": _by_id(list(taken)), "refused": refused}, status=201)
 
-    @extend_schema(request=ImageIdsSerializer, responses=DeletedSerializer, tags=_TAGS)
+    @extend_schema(
+        request={"application/json": ImageIdsSerializer},
+        responses={200: DeletedSerializer, (415, problems.MEDIA_TYPE): {"$ref": "#/components/schemas/Problem"}},
+        tags=_TAGS,
+    )
     def delete(self, request: Request, name: str) -> Response:
         """Delete images with their captions. Items of jobs that still wait for them fail."""
         dataset = self.dataset(name)
