@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -61,6 +62,8 @@ class Supervisor:
         self._n_stop_signals = 0
         # Signs of life that a database could not take are nobody's fault: monotonic time before which none is judged.
         self._judge_from = 0.0
+        # On a machine too busy to start a cluster in time, starting it again only makes that worse.
+        self._patience_seconds = dict.fromkeys(CLUSTERS, settings.CANARY_STALE_SECONDS)
         self._wake_fd = -1
 
     def run(self) -> None:
@@ -297,20 +300,22 @@ class Supervisor:
 
     def _restart_hung_clusters(self) -> None:
         for child in self._children:
-            if child.name not in CLUSTERS or not child.is_started or child.age_seconds < settings.CANARY_STALE_SECONDS:
+            patience_seconds = self._patience_seconds.get(child.name)
+            if patience_seconds is None or not child.is_started or child.age_seconds < patience_seconds:
                 continue
             try:
                 with self._connect() as connection:
-                    seconds = silence_seconds(connection, child.name, socket.gethostname())
+                    hangs = is_hung(connection, child.name, socket.gethostname(), settings.CANARY_STALE_SECONDS)
             except psycopg.Error:
                 logger.warning("no answer from the database; clusters are not judged")
                 self._judge_from = time.monotonic() + settings.CANARY_STALE_SECONDS
                 return
-            if time.monotonic() < self._judge_from:
-                continue
-            if seconds is None or seconds > settings.CANARY_STALE_SECONDS:
+            if not hangs:
+                self._patience_seconds[child.name] = settings.CANARY_STALE_SECONDS
+            elif time.monotonic() >= self._judge_from:
                 logger.warning("cluster hangs; starting it again", extra={"role": child.name})
                 child.kill()
+                self._patience_seconds[child.name] = 2 * patience_seconds
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         address = env.database(self._postgres.url if self._postgres else settings.DATABASE_DIRECT_URL)
@@ -349,18 +354,21 @@ class Supervisor:
         self._drain_file.unlink(missing_ok=True)
 
 
-def silence_seconds(connection: psycopg.Connection, cluster: str, host: str) -> float | None:
-    """Measure how long a cluster has neither taken a canary task nor renewed a lane; None if it never did.
+def is_hung(connection: psycopg.Connection[Any], cluster: str, host: str, stale_seconds: float) -> bool:
+    """Tell whether a cluster has tasks, but for stale_seconds has neither run a canary on this host nor renewed a lane.
 
-    Both count, because workers that are all busy with long items take no canary but renew their lanes.
+    Lanes count, because workers that are all busy with long items run no canary. A cluster without any task was not
+    rung: the web process, which rings, is down, or another host was quicker.
     """
     row = connection.execute(
         """
-        SELECT extract(epoch FROM now() - greatest(
-            (SELECT max(beat_at) FROM jobs_clustercanary WHERE cluster = %(cluster)s AND host = %(host)s),
-            (SELECT max(lane.renewed_at) FROM jobs_lane lane JOIN jobs_job job ON job.id = lane.job_id
-             WHERE job.cluster = %(cluster)s)))::float
+        SELECT EXISTS (SELECT FROM django_q_ormq WHERE key = %(cluster)s) AND coalesce(
+            greatest(
+                (SELECT max(beat_at) FROM jobs_clustercanary WHERE cluster = %(cluster)s AND host = %(host)s),
+                (SELECT max(lane.renewed_at) FROM jobs_lane lane JOIN jobs_job job ON job.id = lane.job_id
+                 WHERE job.cluster = %(cluster)s)
+            ) < now() - make_interval(secs => %(stale_seconds)s), true)
         """,
-        {"cluster": cluster, "host": host},
+        {"cluster": cluster, "host": host, "stale_seconds": stale_seconds},
     ).fetchone()
-    return None if row is None else row[0]
+    return row is not None and bool(row[0])
