@@ -6,7 +6,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from .admission import admit
 from .clusters import QUEUE_OF
 from .drain import is_draining
 from .heartbeat import heartbeat
-from .lanes import HeldLane, LaneLost, Settlement
+from .lanes import HeldLane, LaneLost, Settlement, Step
 from .models import Job, JobItem
 from .pipelines import Cancelled, Context, Outage, Outcome, Permanent, Result, RetryLater, WorkItem, registry
 from .states import ItemStatus
@@ -76,9 +77,7 @@ class Slice:
             while True:
                 n_settled += len(settlements)
                 is_last = is_draining() or time.monotonic() >= self.ends_at
-                step = self._durably(
-                    lambda s=settlements, n=0 if is_last else self.batch: lanes.step(self.lane, s, batch=n)
-                )
+                step = self._step(settlements, 0 if is_last else self.batch)
                 if n_settled:
                     self._publish()
                 if step.stop or not step.items:
@@ -89,9 +88,14 @@ class Slice:
             logger.warning("lane lost", extra={"job": str(self.lane.job.job_id), "lane": str(self.lane.token)})
             return
         job = Job.objects.get(pk=self.lane.job.id)
-        if not job.is_final and not self._more_to_do():
+        if job.is_final:
+            admit(job.queue_id)  # cancelled: with this lane it gave its place back
+        elif not self._more_to_do():
             job.settle()
         outbox.publish_later(self.lane.job.id)
+
+    def _step(self, settlements: Sequence[Settlement], batch: int) -> Step:
+        return self._durably(lambda: lanes.step(self.lane, settlements, batch=batch))
 
     def _publish(self) -> None:
         """Let viewers know, at most as often as publication would do anything."""
@@ -196,15 +200,22 @@ class Slice:
 
 def later(item: WorkItem, outcome: Outcome, elapsed_ms: int | None) -> Settlement:
     """Settle an item that brought no result: another attempt after a while, or failed for good."""
-    text = str(outcome) or outcome.code
-    common = {"code": outcome.code, "processing_time_ms": elapsed_ms, "cost_usd": outcome.cost_usd}
+    failed = Settlement(
+        item,
+        ItemStatus.FAILED,
+        error=str(outcome) or outcome.code,
+        code=outcome.code,
+        permanent=isinstance(outcome, Permanent),
+        processing_time_ms=elapsed_ms,
+        cost_usd=outcome.cost_usd,
+    )
     if isinstance(outcome, Outage):
         wait = outcome.after_seconds if outcome.after_seconds is not None else backoff.OUTAGE_SECONDS
-        return Settlement(item, ItemStatus.WAITING, error=text, wait_seconds=wait, refund=True, **common)
+        return replace(failed, status=ItemStatus.WAITING, wait_seconds=wait, refund=True)
     if isinstance(outcome, RetryLater) and item.attempts < item.max_attempts:
         wait = backoff.seconds_after(item.attempts, outcome.after_seconds)
-        return Settlement(item, ItemStatus.WAITING, error=text, wait_seconds=wait, **common)
-    return Settlement(item, ItemStatus.FAILED, error=text, permanent=isinstance(outcome, Permanent), **common)
+        return replace(failed, status=ItemStatus.WAITING, wait_seconds=wait)
+    return failed
 
 
 def _given_back(item: WorkItem) -> Settlement:
@@ -217,5 +228,5 @@ def _is_wanted(token: UUID) -> bool:
 
 
 def _seconds_to_next_retry(job_pk: int) -> float | None:
-    found = sql.rows("next_retry", {"job": job_pk})
-    return found[0][0]
+    seconds: float | None = sql.rows("next_retry", {"job": job_pk})[0][0]
+    return seconds
