@@ -135,9 +135,7 @@ class CaptionQuerySet(models.QuerySet):
     def matching(self, words: str) -> CaptionQuerySet:
         """Full-text search; quotes, `or` and a leading minus work as in a web search. Uses the index caption_words."""
         vector = SearchVector("text", config="english")
-        return self.annotate(words=vector).filter(
-            words=SearchQuery(words, config="english", search_type="websearch")
-        )
+        return self.annotate(words=vector).filter(words=SearchQuery(words, config="english", search_type="websearch"))
 
     def preferred(self) -> CaptionQuerySet:
         """One current caption for each image and perspective: accepted before proposed, human before machine, newest.
@@ -152,9 +150,7 @@ class CaptionQuerySet(models.QuerySet):
         return (
             self.current()
             .exclude(review=Review.REJECTED)
-            .order_by(
-                "image", "perspective", rank(review=Review.ACCEPTED), rank(source=CaptionSource.HUMAN), "-id"
-            )
+            .order_by("image", "perspective", rank(review=Review.ACCEPTED), rank(source=CaptionSource.HUMAN), "-id")
             .distinct("image", "perspective")
         )
 

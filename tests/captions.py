@@ -53,7 +53,7 @@ def document(name: str = "plain", **members: Any) -> dict[str, Any]:
 
 
 def make_perspective(name: str = "plain", *, by: User | None = None, **members: Any) -> Perspective:
-    by = by or User.objects.get_or_create(username="curator", is_staff=True)[0]
+    by = by or User.objects.get_or_create(username="librarian", is_staff=True)[0]
     return library.create(document(name, **members), by=by)
 
 
