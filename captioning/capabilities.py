@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from . import vision
+from .library import wording_of
 from .models import Perspective, Provider, ProviderKind
 
 
@@ -15,9 +17,7 @@ def refusal_of(provider: Provider, perspective: Perspective) -> str | None:
     if not provider.is_local_vision:
         return None
     assert perspective.current is not None  # every perspective is made with its first version
-    from . import vision  # here, since it brings OpenCV along, which most processes never need
-
-    support = vision.supports(perspective.current)
+    support = vision.supports(wording_of(perspective.current))
     return None if support.ok else support.reason
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from uploads import storage
 
 from . import pictures, vision
 from .answers import Answer
+from .library import wording_of
 from .models import Image, PerspectiveVersion
 from .provider_sources import LOCAL_VISION
 
@@ -20,8 +22,8 @@ _seen: tuple[str, vision.Observation] | None = None
 
 
 def fill(version: PerspectiveVersion, image: Image) -> Answer:
-    """Raises PictureRefused, FileMissing, StoreUnavailable."""
-    filled = vision.local_vision().fill(version, _observation(image))
+    """Raises NeedsLanguageModel, PictureRefused, FileMissing, StoreUnavailable."""
+    filled = vision.local_vision().fill(wording_of(version), _observation(image))
     return Answer(
         result=filled.result,
         text=filled.text,
@@ -42,5 +44,7 @@ def _observation(image: Image) -> vision.Observation:
     if _seen is None or _seen[0] != image.sha256:
         with storage.open_whole(image.stored_as) as file:
             picture = pictures.first_frame(file, within=_WITHIN)
-        _seen = (image.sha256, vision.local_vision().look(picture))
+        seen = vision.local_vision().look(picture)
+        # What is said of the size is the picture's own, not that of the copy that was looked at.
+        _seen = (image.sha256, replace(seen, width=image.width, height=image.height))
     return _seen[1]

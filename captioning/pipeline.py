@@ -16,7 +16,7 @@ from jobs.models import Job
 from jobs.pipelines import Context, Finished, Outage, Permanent, Result, WorkItem, WorkJob
 from uploads import storage
 
-from . import gateway, remote
+from . import gateway, local, remote, vision
 from .answers import Answer
 from .batch import PIPELINE
 from .gateway.schema import violations
@@ -46,12 +46,12 @@ class CaptioningPipeline:
         provider = _provider(context.job)
         try:
             if provider.is_local_vision:
-                from . import local  # here, since it brings OpenCV along, which remote workers never need
-
                 answer = local.fill(version, image)
             else:
                 _require_budget(context.job, options)
                 answer = remote.ask(provider, self._question(item, context.job, version, image, options), item, context)
+        except vision.NeedsLanguageModel as refusal:
+            raise Permanent(str(refusal), code="needs_language_model") from refusal
         except (PictureRefused, storage.FileMissing) as refusal:
             raise Permanent(refusal.detail, code="bad_picture") from refusal
         except storage.StoreUnavailable as fault:

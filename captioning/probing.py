@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from . import gateway, ledger, remote
+from . import gateway, ledger, remote, vision
 from .capabilities import model_of
 from .models import Provider
 
@@ -40,14 +40,12 @@ def probe(provider: Provider, *, model: str | None = None) -> dict[str, Any]:
 
 
 def _local(provider: Provider) -> dict[str, Any]:
-    from . import vision  # here, since it brings OpenCV along, which most processes never need
-
     looker = vision.local_vision()
     available = looker.available()
     words = (
         "Detector, classifier and text reader are here."
-        if available
-        else "The models are not installed; only colours, composition and EXIF are described."
+        if available.full
+        else f"Only colours, composition and EXIF are described; not installed: {', '.join(available.missing)}."
     )
     return {
         "provider": provider.name,
@@ -55,7 +53,12 @@ def _local(provider: Provider) -> dict[str, Any]:
         "connected": True,
         "message": words,
         "client_initialized": True,
-        "details": {"versions": looker.versions(), "vision": True, "available": available},
+        "details": {
+            "versions": looker.versions(),
+            "vision": True,
+            "available": available.full,
+            "missing": available.missing,
+        },
         "diagnostics": {
             "config_summary": {"kind": provider.kind, "environment": provider.environment},
             "connection_steps": [
@@ -66,6 +69,6 @@ def _local(provider: Provider) -> dict[str, Any]:
                     "message": words,
                 }
             ],
-            "warnings": [] if available else [{"warning_type": "models_missing", "message": words}],
+            "warnings": [] if available.full else [{"warning_type": "models_missing", "message": words}],
         },
     }

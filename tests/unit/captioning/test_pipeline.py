@@ -1,12 +1,13 @@
 import json
 import threading
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from werkzeug import Request, Response
 
-from captioning import batch, library
-from captioning.models import Caption, Image, ModelCall, Perspective, Provider
+from captioning import batch, library, vision
+from captioning.models import Caption, Image, ModelCall, Perspective, PerspectiveVersion, Provider
 from captioning.pipeline import CaptioningPipeline
 from jobs.clusters import Cluster
 from jobs.creation import create
@@ -26,6 +27,7 @@ from tests.workbench.rows import make_user, statuses, work
 committed = pytest.mark.django_db(transaction=True)
 pytestmark = pytest.mark.django_db
 
+DEMO = Path(library.__file__).parent / "demo"
 ROUTE = "/v1/chat/completions"
 
 
@@ -156,6 +158,44 @@ def test_a_synthesizer_without_anything_to_merge_fails_for_good(ada, image):
     make_caption(image, perspective, review="rejected")
 
     assert fail(make_job(ada, perspectives=["sum"]), Permanent).code == "no_context"
+
+
+# --- Local vision
+
+
+def test_local_vision_looks_once_at_an_image_for_all_its_perspectives(ada, monkeypatch):
+    owl = make_image(make_dataset(ada), "owl.jpg", content=(DEMO / "ural-owl-6676441_640.jpg").read_bytes())
+    make_perspective("plain", local_vision={"caption": "caption.plain"})
+    make_perspective(
+        "colours",
+        schema_fields=[{"name": "tags", "type": "str", "is_list": True}],
+        context_template="{tags}",
+        local_vision={"tags": "tags.plain"},
+    )
+    looks: list[str] = []
+    look = vision.LocalVision.look
+    monkeypatch.setattr(vision.LocalVision, "look", lambda self, picture: looks.append("look") or look(self, picture))
+
+    job = make_job(ada, perspectives=["plain", "colours"], options={"provider": "local-vision"})
+    captions = [settle(job, run(job, seq), seq) for seq in (0, 1)]
+
+    assert job.cluster == Cluster.VISION
+    assert looks == ["look"]
+    assert "owl" in captions[0].text.lower()
+    assert captions[0].provenance["versions"]["provider"].startswith("Local vision")
+    assert captions[1].result["tags"]
+    assert captions[0].text != captions[1].text
+    assert owl.captions.count() == 2
+    assert not ModelCall.objects.exists()
+
+
+def test_local_vision_fails_for_good_what_it_cannot_follow(ada, image):
+    make_perspective("plain", local_vision={"caption": "caption.plain"})
+    job = make_job(ada, options={"provider": "local-vision"})
+    # Written before its evidence was given another name, say.
+    PerspectiveVersion.objects.update(local_vision={"caption": "caption.gone"})
+
+    assert fail(job, Permanent).code == "needs_language_model"
 
 
 # --- What goes wrong
