@@ -138,6 +138,7 @@ def _is_ours(lock: Any) -> bool:
 
 def _delivered(delivery: BrokerDelivery, event: JobEvent) -> bool:
     """Write down how far the broker has come; False where another process has written since."""
+    assert event.sequence is not None
     last, delivery.delivered_sequence = delivery.delivered_sequence, event.sequence
     return bool(
         BrokerDelivery.objects.filter(pk=delivery.pk, delivered_sequence=last, parked_at=None).update(

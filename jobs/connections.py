@@ -5,6 +5,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.db import connection
+from psycopg.conninfo import make_conninfo
 
 from orchestrator import env
 
@@ -14,19 +15,11 @@ _ALIVE = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5,
 
 def direct(application_name: str) -> psycopg.Connection[Any]:
     """Open a connection that stays one session, as LISTEN and session locks need it: autocommit, outside any pool."""
-    address = env.database(settings.DATABASE_DIRECT_URL, "DATABASE_DIRECT_URL")
-    options = address["OPTIONS"]
-    assert isinstance(options, dict)
-    return psycopg.connect(
-        autocommit=True,
-        application_name=application_name,
-        dbname=address["NAME"],
-        user=address["USER"] or None,
-        password=address["PASSWORD"] or None,
-        host=address["HOST"] or None,
-        port=address["PORT"] or None,
-        **(_ALIVE | options),
-    )
+    address: dict[str, Any] = env.database(settings.DATABASE_DIRECT_URL, "DATABASE_DIRECT_URL")
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    given = {name: address[key] for name, key in names.items() if address[key]}
+    parameters = _ALIVE | address["OPTIONS"] | given | {"application_name": application_name}
+    return psycopg.connect(make_conninfo(**parameters), autocommit=True)
 
 
 def release() -> None:

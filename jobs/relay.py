@@ -54,12 +54,12 @@ class Relay:
                 is_away = False
             except (OperationalError, InterfaceError, psycopg.Error) as error:
                 if not is_away:
-                    logger.warning("the database is away", extra={"thread": name, "error": str(error)})
+                    logger.warning("the database is away", extra={"role": name, "error": str(error)})
                 is_away = True
                 connection.close()
                 self._stopping.wait(outbox.PUBLISH_INTERVAL_SECONDS)
             except Exception:
-                logger.exception("a background turn failed", extra={"thread": name})
+                logger.exception("a background turn failed", extra={"role": name})
                 connection.close()
                 self._stopping.wait(1.0)
         connection.close()

@@ -52,9 +52,9 @@ class Viewer:
     def say_raw(self, text: str | bytes) -> None:
         self._socket.send(text)
 
-    def hear(self) -> dict[str, Any]:
-        """Wait for the next message."""
-        return json.loads(self._socket.recv(timeout=PATIENCE_SECONDS))
+    def hear(self, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """Wait for the next message. Raises TimeoutError."""
+        return json.loads(self._socket.recv(timeout=seconds))
 
     def hear_until(self, **members: Any) -> list[dict[str, Any]]:
         """Collect messages up to the first that has these members, that one included."""
