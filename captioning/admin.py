@@ -13,13 +13,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
-from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from orchestrator.administration import DeskAdmin, KeptAdmin, preformatted
+from orchestrator.administration import DeskAdmin, KeptAdmin, display, preformatted
 from orchestrator.templatetags.desk import ago
 
 from . import provider_forms
@@ -58,7 +56,7 @@ class DatasetAdmin(DeskAdmin):
         return dataset.n_captions
 
     @display(description="Page")
-    def page(self, dataset: Dataset) -> SafeString:
+    def page(self, dataset: Dataset) -> str:
         return format_html('<a href="/datasets/{}">open</a>', dataset.name)
 
 
@@ -89,7 +87,7 @@ class ImageAdmin(KeptAdmin):
     readonly_fields = fields
 
     @display(description="Picture")
-    def thumbnail(self, image: Image) -> SafeString:
+    def thumbnail(self, image: Image) -> str:
         return format_html(
             '<a href="/images/{}"><img src="/api/images/{}/thumbnail?width=96" width="72" alt="" loading="lazy"></a>',
             image.pk,
@@ -97,7 +95,7 @@ class ImageAdmin(KeptAdmin):
         )
 
     @display(description="EXIF")
-    def camera(self, image: Image) -> SafeString:
+    def camera(self, image: Image) -> str:
         return preformatted(image.exif)
 
 
@@ -175,11 +173,11 @@ class PerspectiveVersionAdmin(KeptAdmin):
     readonly_fields = fields
 
     @display(description="Prompt")
-    def asks(self, version: PerspectiveVersion) -> SafeString:
+    def asks(self, version: PerspectiveVersion) -> str:
         return preformatted(version.prompt)
 
     @display(description="Fields")
-    def answers(self, version: PerspectiveVersion) -> SafeString:
+    def answers(self, version: PerspectiveVersion) -> str:
         return preformatted(version.schema_fields)
 
 
@@ -226,15 +224,15 @@ class CaptionAdmin(KeptAdmin):
         return caption.text[:90] or "(no words)"
 
     @display(description="Result")
-    def answer(self, caption: Caption) -> SafeString:
+    def answer(self, caption: Caption) -> str:
         return preformatted(caption.result)
 
     @display(description="Provenance")
-    def origin(self, caption: Caption) -> SafeString:
+    def origin(self, caption: Caption) -> str:
         return preformatted(caption.provenance)
 
     @display(description="Parameters")
-    def settings(self, caption: Caption) -> SafeString:
+    def settings(self, caption: Caption) -> str:
         return preformatted(caption.parameters)
 
 
@@ -359,14 +357,14 @@ class ProviderAdmin(DeskAdmin):
         return provider.has_api_key
 
     @display(description="Last probe", ordering="last_probe_at")
-    def health(self, provider: Provider) -> SafeString | str:
+    def health(self, provider: Provider) -> str:
         if provider.last_probe is None:
             return "never probed"
         verdict = "answered" if provider.last_probe.get("success") else "failed"
         return format_html("{} {}", verdict, ago(provider.last_probe_at))
 
     @display(description="What the probe found")
-    def last_found(self, provider: Provider) -> SafeString:
+    def last_found(self, provider: Provider) -> str:
         return preformatted(provider.last_probe)
 
     @display(description="Calls")

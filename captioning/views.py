@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import IntegrityError, transaction
@@ -16,7 +15,7 @@ from django.views.decorators.http import require_safe
 
 from jobs.creation import create
 from jobs.states import JobType
-from orchestrator.answers import action
+from orchestrator.answers import action, user_of
 from orchestrator.problems import Invalid
 
 from . import batch
@@ -49,7 +48,7 @@ def create_dataset(request: HttpRequest) -> str:
     dataset = Dataset(
         name=request.POST.get("name", "").strip(),
         description=request.POST.get("description", "").strip(),
-        owner=request.user,
+        owner=user_of(request),
     )
     try:
         dataset.full_clean(validate_unique=False, validate_constraints=False)
@@ -88,7 +87,7 @@ def upload(request: HttpRequest, name: str) -> str:
     n_created = n_present = 0
     for file in files:
         try:
-            taken = intake(dataset, file.name or "picture", file.file)
+            taken = intake(dataset, file.name or "picture", cast(BinaryIO, file.file))
         except PictureRefused as refused:
             messages.error(request, f"{file.name}: {refused.detail}")
             continue
@@ -113,7 +112,7 @@ def caption_dataset(request: HttpRequest, name: str) -> str:
         "options": options,
         "name": request.POST.get("name", "").strip(),
     }
-    user = cast(User, request.user)
+    user = user_of(request)
     return f"/jobs/{create(batch.draft(body, user).job, by=user).job_id}"
 
 
@@ -222,11 +221,13 @@ def demo_of(user: Any) -> dict[str, Any]:
     """What the home page of a fresh desk shows: the demo pictures, and who can caption them how, without a key."""
     dataset = Dataset.objects.visible_to(user).filter(name=DEMO).first()
     local = next((who for who in _ready_providers() if who.is_local_vision), None)
-    if dataset is None or local is None:
+    usable = Perspective.objects.usable().order_by("current__priority", "name")
+    perspectives = answerable(local, usable) if dataset and local else []
+    if dataset is None or not perspectives:
         return {"demo": None}
     return {
         "demo": dataset,
         "demo_images": list(dataset.images.order_by("pk")[:8]),
         "demo_provider": local,
-        "demo_perspectives": answerable(local, Perspective.objects.usable().order_by("current__priority", "name")),
+        "demo_perspectives": perspectives,
     }

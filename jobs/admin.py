@@ -8,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import User
 from django.db.models import CharField, Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Substr
@@ -16,11 +17,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
-from orchestrator.administration import DeskAdmin, KeptAdmin, preformatted
+from orchestrator.administration import DeskAdmin, KeptAdmin, display, preformatted
 from orchestrator.problems import Problem, reply
 from orchestrator.templatetags.desk import ago, duration
 
@@ -178,9 +177,9 @@ class JobAdmin(DeskAdmin):
     # --- columns
 
     @display(description="")
-    def handle(self, job: Job) -> SafeString:
+    def handle(self, job: Job) -> str:
         if job.status not in ordering.MOVABLE:
-            return format_html("")
+            return ""
         return format_html(
             '<button type="button" class="drag-handle" data-job="{}" aria-label="Move {}: arrow up or down">⠿</button>',
             job.job_id,
@@ -196,7 +195,7 @@ class JobAdmin(DeskAdmin):
         return "paused" if job.paused else job.status
 
     @display(description="Progress")
-    def progress(self, job: Job) -> SafeString:
+    def progress(self, job: Any) -> str:
         return format_html(
             '<span class="whitespace-nowrap"><progress max="100" value="{}" aria-label="{} %"></progress> {}/{}</span>',
             job.progress,
@@ -206,39 +205,39 @@ class JobAdmin(DeskAdmin):
         )
 
     @display(description="Failed")
-    def failed(self, job: Job) -> SafeString | str:
+    def failed(self, job: Any) -> str:
         if not job.n_failed:
             return ""
         address = reverse("admin:jobs_jobitem_changelist")
         return format_html('<a href="{}?job__id__exact={}&status__exact=failed">{}</a>', address, job.pk, job.n_failed)
 
     @display(description="Position")
-    def position(self, job: Job) -> str:
+    def position(self, job: Any) -> str:
         return "" if job.position is None else str(job.position)
 
     @display(description="Age", ordering="created_at")
-    def age(self, job: Job) -> SafeString | str:
-        return ago(job.created_at)
+    def age(self, job: Job) -> str:
+        return format_html('<span class="whitespace-nowrap">{}</span>', ago(job.created_at))
 
     @display(description="First error")
-    def first_error(self, job: Job) -> str:
-        return job.first_error or ""
+    def first_error(self, job: Any) -> str:
+        return (job.first_error or "").split("\n")[0][:60]
 
     @display(description="Page")
-    def page(self, job: Job) -> SafeString:
+    def page(self, job: Job) -> str:
         return format_html('<a href="/jobs/{}">/jobs/{}</a>', job.job_id, job.job_id)
 
     @display(description="Cost")
-    def cost(self, job: Job) -> str:
+    def cost(self, job: Any) -> str:
         costs = [cost for cost in (job.cost_usd, job.lanes_cost_usd) if cost is not None]
         return f"${sum(costs):.6f}" if costs else "unknown"
 
     @display(description="Configuration")
-    def configuration(self, job: Job) -> SafeString:
+    def configuration(self, job: Job) -> str:
         return preformatted(job.config)
 
     @display(description="Result")
-    def outcome(self, job: Job) -> SafeString:
+    def outcome(self, job: Job) -> str:
         return preformatted(job.result)
 
     # --- pages
@@ -279,12 +278,12 @@ class JobAdmin(DeskAdmin):
             return JsonResponse({"detail": "You may look at jobs but not move them."}, status=403)
         try:
             wish = json.loads(request.body)
-            neighbours = {side: UUID(wish[side]) for side in ("before", "after") if wish.get(side)}
+            before, after = (UUID(wish[side]) if wish.get(side) else None for side in ("before", "after"))
             job_id, version = UUID(wish["job"]), int(wish["queueVersion"])
         except (ValueError, TypeError, KeyError, AttributeError):
             return JsonResponse({"detail": "Name the job, its neighbour and the queue version."}, status=400)
         try:
-            moved = ordering.place(job_id, **neighbours, queue_version=version, by=_operator(request))
+            moved = ordering.place(job_id, before=before, after=after, queue_version=version, by=_operator(request))
         except Problem as problem:
             return reply(problem, request)
         return JsonResponse({"updated": moved.updated, "queueVersion": moved.queue_version})
@@ -339,7 +338,7 @@ class JobAdmin(DeskAdmin):
     def cancel_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
             active = jobs.filter(status__in=ACTIVE)
-            n_open = sum(job.total_images - job.n_closed for job in active)
+            n_open = sum(active.values_list(F("total_images") - F("n_closed"), flat=True))
             n_jobs = active.count()
             return _ask(
                 self,
@@ -425,7 +424,7 @@ def _ask(
         "consequences": consequences,
         "yes": yes,
         "action": action,
-        "selected": request.POST.getlist(admin.helpers.ACTION_CHECKBOX_NAME),
+        "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
         "select_across": request.POST.get("select_across", "0"),
         "asks_reason": action == "cancel_jobs",
     }
@@ -486,15 +485,15 @@ class JobItemAdmin(KeptAdmin):
         return (item.error or "")[:120]
 
     @display(description="Error")
-    def error_text(self, item: JobItem) -> SafeString:
+    def error_text(self, item: JobItem) -> str:
         return preformatted(item.error)
 
     @display(description="Payload")
-    def task(self, item: JobItem) -> SafeString:
+    def task(self, item: JobItem) -> str:
         return preformatted(item.payload)
 
     @display(description="Result")
-    def answer(self, item: JobItem) -> SafeString:
+    def answer(self, item: JobItem) -> str:
         return preformatted(item.result)
 
 
@@ -507,6 +506,7 @@ class QueueAdmin(DeskAdmin):
     readonly_fields = ("name",)
     actions = ("pause_queues", "resume_queues")
     list_after_template = "admin/jobs/queue/_workers.html"
+    ordering = ("name",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -567,7 +567,7 @@ class JobEventAdmin(KeptAdmin):
     readonly_fields = fields
 
     @display(description="Data")
-    def content(self, event: JobEvent) -> SafeString:
+    def content(self, event: JobEvent) -> str:
         return preformatted(event.data)
 
 

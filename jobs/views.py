@@ -12,13 +12,13 @@ from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import select_template
 from django.views.decorators.http import require_safe
 
-from orchestrator.answers import action, staff_only
+from orchestrator.answers import action, staff_only, user_of
 from orchestrator.problems import Conflict, Invalid, NotFound
 
 from . import ordering
@@ -102,8 +102,8 @@ def _searched(jobs: JobQuerySet, search: str) -> JobQuerySet:
     return jobs.filter(words)
 
 
-def _shown(jobs: QuerySet[Job]) -> list[Job]:
-    """Fetch a page of jobs with everything that its rows say."""
+def _shown(jobs: Any) -> list[Job]:
+    """Fetch a page of jobs with everything that its rows say. jobs: a queryset."""
     return list(jobs.select_related("user").prefetch_related("dependencies__depends_on").with_counts().with_position())
 
 
@@ -124,16 +124,16 @@ def change_queue(request: HttpRequest, name: str, verb: str) -> str:
     queue = get_object_or_404(Queue, name=name)
     match verb:
         case "pause":
-            queue.pause(by=request.user)
+            queue.pause(by=user_of(request))
             return "Paused: running pictures finish, nothing new starts."
         case "resume":
-            queue.resume(by=request.user)
+            queue.resume(by=user_of(request))
             return "Going on."
         case "limits":
             queue.set_limits(
                 max_jobs=_limit(request, "max_jobs", 0),
                 max_items=_limit(request, "max_items", 1),
-                by=request.user,
+                by=user_of(request),
             )
             return f"At most {queue.job_limit} jobs at once, {queue.item_limit} pictures of each."
     raise NotFound(f"A queue cannot {verb}.")
@@ -180,7 +180,7 @@ def _job(request: HttpRequest, job_id: UUID) -> Job:
     return get_object_or_404(jobs, job_id=job_id)
 
 
-def _progress_context(shown: Job) -> dict[str, Any]:
+def _progress_context(shown: Any) -> dict[str, Any]:
     results = select_template([f"{shown.pipeline}/_job_results.html", "jobs/_job_results.html"])
     return {
         "job": shown,
@@ -242,27 +242,27 @@ def _items_context(request: HttpRequest, shown: Job) -> dict[str, Any]:
 
 
 def _cancel(job: Job, request: HttpRequest) -> str:
-    job.cancel(by=request.user, reason=request.POST.get("reason", ""))
+    job.cancel(by=user_of(request), reason=request.POST.get("reason", ""))
     return f"Cancelled. {job.processed_images} finished pictures keep their results."
 
 
 def _pause(job: Job, request: HttpRequest) -> str:
-    job.pause(by=request.user)
+    job.pause(by=user_of(request))
     return "Paused: what runs finishes, nothing new starts."
 
 
 def _resume(job: Job, request: HttpRequest) -> str:
-    job.resume(by=request.user)
+    job.resume(by=user_of(request))
     return "Going on."
 
 
 def _archive(job: Job, request: HttpRequest) -> str:
-    job.archive(by=request.user, reason=request.POST.get("reason", ""))
+    job.archive(by=user_of(request), reason=request.POST.get("reason", ""))
     return "Archived. It can be restored from the archive."
 
 
 def _restore(job: Job, request: HttpRequest) -> str:
-    job.restore(by=request.user)
+    job.restore(by=user_of(request))
     return "Restored."
 
 
@@ -272,7 +272,7 @@ def _retry(job: Job, request: HttpRequest) -> str:
     if "code" in request.POST:
         failed = job.items.failed().filter(error_code=request.POST["code"])
         ids = list(failed.values_list("pk", flat=True))
-    n_retried = job.retry_failed(by=request.user, item_ids=ids)
+    n_retried = job.retry_failed(by=user_of(request), item_ids=ids)
     return f"{n_retried} of the failed go back into the queue."
 
 
@@ -303,7 +303,7 @@ def _place(job: Job, request: HttpRequest, *, before: Job | None = None, after: 
         job.job_id,
         before=before.job_id if before else None,
         after=after.job_id if after else None,
-        by=request.user,
+        by=user_of(request),
         among=Job.objects.visible_to(request.user),
     )
     if not reordering.updated:

@@ -15,12 +15,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminIntegerFieldWidget
 
 from . import access
-from .administration import DeskAdmin, KeptAdmin, preformatted
+from .administration import DeskAdmin, KeptAdmin, display, preformatted
 from .models import ApiToken, IdempotencyKey
 
 for model in (User, Group, Failure, OrmQ, Schedule, Success):

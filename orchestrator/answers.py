@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -44,6 +45,11 @@ def action(verb: Callable[Concatenate[HttpRequest, P], str]) -> Callable[Concate
         return redirect(_page_before(request))
 
     return login_required(require_POST(view))
+
+
+def user_of(request: HttpRequest) -> User:
+    """The logged-in user of a request that a login was asked of."""
+    return cast(User, request.user)
 
 
 def staff_only(request: HttpRequest) -> None:

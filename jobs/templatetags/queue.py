@@ -30,9 +30,12 @@ def queue_counts(user: AbstractUser | AnonymousUser) -> dict[str, Any]:
     )
 
 
+# Jobs come with the counts of `with_counts`, which no type tells.
+
+
 @register.inclusion_tag("jobs/_bar.html")
-def bar(job: Job, tall: bool = False) -> dict[str, Any]:
-    """Draw how much of a job is closed, by outcome. The job needs the counts of `with_counts`."""
+def bar(job: Any, tall: bool = False) -> dict[str, Any]:
+    """Draw how much of a job is closed, by outcome."""
     total = max(job.total_images, 1)
     completed, failed, cancelled = (100 * n / total for n in (job.n_completed, job.n_failed, job.n_cancelled))
     return {
@@ -47,12 +50,12 @@ def bar(job: Job, tall: bool = False) -> dict[str, Any]:
 
 
 @register.filter
-def n_open(job: Job) -> int:
+def n_open(job: Any) -> int:
     return job.total_images - job.n_closed
 
 
 @register.filter
-def rate(job: Job) -> float | None:
+def rate(job: Any) -> float | None:
     """Items closed in a second, since the job started."""
     if job.started_at is None or not job.n_closed:
         return None
@@ -73,7 +76,7 @@ def took(job: Job) -> timedelta | None:
 
 
 @register.filter
-def spent_usd(job: Job) -> Decimal | None:
+def spent_usd(job: Any) -> Decimal | None:
     """What the job cost so far; None where nobody knows it."""
     parts = [cost for cost in (job.cost_usd, job.lanes_cost_usd) if cost is not None]
     return sum(parts, Decimal(0)) if parts else None
