@@ -1,3 +1,5 @@
+import json
+import random
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from io import BytesIO
@@ -164,6 +166,30 @@ def test_every_cut_of_a_picture_is_refused_and_none_is_a_bug():
     for length in range(0, len(content) - 40, 7):
         with pytest.raises(PictureRefused):
             inspect(content[:length])
+
+
+def test_broken_bytes_are_refused_or_can_be_shown_and_are_never_a_bug(settings):
+    settings.IMAGE_MAX_PIXELS = 1_000_000  # a broken header may well say a hundred million, which takes its time
+    whole = [encoded(gradient(60, 50), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")]
+    whole.append(jpeg(exif=exif_of(Make="Maker", Orientation=6, DateTimeOriginal="2024:05:06 07:08:09", FNumber=2.8)))
+    whole.append(encoded(gradient(60, 50), "GIF", save_all=True, append_images=[gradient(60, 50, seed=1)]))
+    chance = random.Random(7)
+    n_taken = 0
+
+    for number in range(600):
+        content = bytearray(whole[number % len(whole)])
+        for _ in range(chance.choice([1, 2, 8])):
+            at = chance.randrange(min(len(content), chance.choice([40, 400, 10_000])))
+            content[at : at + chance.randrange(4)] = chance.choice([b"\xff" * 4, b"\0", chance.randbytes(2)])
+        try:
+            picture = inspect(bytes(content))
+        except PictureRefused:
+            continue
+        n_taken += 1
+        assert "\\u0000" not in json.dumps(picture.exif, allow_nan=False)
+        pictures.first_frame(BytesIO(content), within=(40, 160))
+
+    assert 60 < n_taken < 540  # else nothing was broken, or nothing was left to look at
 
 
 def test_exif_is_kept_as_plain_json():
