@@ -5,7 +5,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
-OLDEST_POSTGRES = 150000
+OLDEST_POSTGRES = 15
 
 
 class Command(BaseCommand):
@@ -16,13 +16,13 @@ class Command(BaseCommand):
         # Outlives a break, so that the next try finishes what this one began.
         unfinished = settings.VAR_DIR / "setup-unfinished"
         try:
-            connection.ensure_connection()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT current_setting('server_version_num')::int / 10000")
+                major = cursor.fetchone()[0]
         except OperationalError as error:
             raise CommandError(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from error
-        if connection.pg_version < OLDEST_POSTGRES:
-            raise CommandError(
-                f"DATABASE_URL leads to PostgreSQL {connection.pg_version // 10000}; 15 or later is needed."
-            )
+        if major < OLDEST_POSTGRES:
+            raise CommandError(f"DATABASE_URL leads to PostgreSQL {major}; {OLDEST_POSTGRES} or later is needed.")
         if "django_migrations" not in connection.introspection.table_names():
             unfinished.parent.mkdir(parents=True, exist_ok=True)
             unfinished.touch()
