@@ -268,10 +268,11 @@ def _provider(covered: Sequence[Perspective], chosen: Options, errors: Errors) -
             said = "" if chosen.provider else " (the variable DEFAULT_PROVIDER names it)"
             errors["options.provider"] = [f"There is no provider {name!r}{said}."]
         return provider
-    for provider in Provider.objects.enabled().in_order_of_choice():
-        is_ready = capabilities.unreadiness_of(provider, chosen.model) is None
-        if is_ready and len(capabilities.answerable(provider, covered)) == len(covered):
-            return provider
+    candidate: Provider
+    for candidate in Provider.objects.enabled().in_order_of_choice():
+        is_ready = capabilities.unreadiness_of(candidate, chosen.model) is None
+        if is_ready and len(capabilities.answerable(candidate, covered)) == len(covered):
+            return candidate
     # Nobody can answer everything; what local vision cannot do is then told perspective by perspective.
     local = Provider.objects.filter(name=LOCAL_VISION).first()
     if local is None:

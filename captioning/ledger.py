@@ -61,4 +61,6 @@ def expected_cost_usd(provider: Provider, model: str, n_items: int) -> Decimal |
     )
     if sums["total"] is None:
         return None
-    return (sums["total"] / sums["n_items"] * n_items).quantize(Decimal("0.00000001"))
+    total: Decimal = sums["total"]
+    estimate: Decimal = (total / sums["n_items"] * n_items).quantize(Decimal("0.00000001"))
+    return estimate

@@ -17,7 +17,7 @@ from . import documents
 from .models import Perspective, PerspectiveVersion
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
+    from django.contrib.auth.models import User
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def _load(document: Mapping[str, Any], digest: str) -> bool:
 # --- What people write
 
 
-def create(document: Mapping[str, Any], *, by: AbstractUser) -> Perspective:
+def create(document: Mapping[str, Any], *, by: User) -> Perspective:
     """Add a perspective. Raises Invalid, PerspectiveExists."""
     _check(document)
     with transaction.atomic():
@@ -98,7 +98,7 @@ def create(document: Mapping[str, Any], *, by: AbstractUser) -> Perspective:
     return perspective
 
 
-def write(perspective: Perspective, document: Mapping[str, Any], *, by: AbstractUser) -> bool:
+def write(perspective: Perspective, document: Mapping[str, Any], *, by: User) -> bool:
     """Put a whole document in the place of the current wording; returns whether that made a new version.
 
     The same wording again makes none, and neither does a change of `module` or `enabled`, which belong to the
@@ -124,7 +124,7 @@ def write(perspective: Perspective, document: Mapping[str, Any], *, by: Abstract
     return is_new
 
 
-def remove(perspective: Perspective, *, by: AbstractUser) -> bool:
+def remove(perspective: Perspective, *, by: User) -> bool:
     """Take a perspective out of use; returns whether its row is gone.
 
     One that captions name, or that is shipped (and would come back), is only disabled: nobody sees it in lists, and
@@ -142,7 +142,7 @@ def remove(perspective: Perspective, *, by: AbstractUser) -> bool:
     return True
 
 
-def require_right(perspective: Perspective, user: AbstractUser) -> None:
+def require_right(perspective: Perspective, user: User) -> None:
     if not perspective.may_be_changed_by(user):
         raise PerspectiveNotYours(
             f"{perspective.name!r} is changed by who made it or by staff; copy it under a name of your own."
@@ -217,7 +217,7 @@ def _append(
     perspective: Perspective,
     document: Mapping[str, Any],
     *,
-    by: AbstractUser | None,
+    by: User | None,
     shipped_digest: str = "",
     is_current: bool = True,
 ) -> None:

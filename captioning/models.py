@@ -16,7 +16,7 @@ from . import secrets
 from .querysets import CaptionQuerySet, DatasetQuerySet, ImageQuerySet, PerspectiveQuerySet, ProviderQuerySet
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser, AnonymousUser
+    from django.contrib.auth.models import AnonymousUser, User
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 name_validator = RegexValidator(NAME_PATTERN, "Use 1 to 64 letters, digits, _ or -.")
@@ -94,7 +94,7 @@ class Perspective(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def may_be_changed_by(self, user: AbstractUser | AnonymousUser) -> bool:
+    def may_be_changed_by(self, user: User | AnonymousUser) -> bool:
         """Shipped perspectives belong to nobody, so only staff changes them."""
         return bool(user.is_staff) or (self.owner_id is not None and self.owner_id == user.pk)
 
@@ -268,7 +268,7 @@ class Caption(models.Model):
     def __str__(self) -> str:
         return f"caption {self.pk} of image {self.image_id}"
 
-    def revise(self, *, by: AbstractUser, **changes: Any) -> Caption:
+    def revise(self, *, by: User, **changes: Any) -> Caption:
         """Put a new version in the place of this one and return it.
 
         changes: `result`, `text`, `review`, `review_reason`. New words make the version human and, unless a verdict

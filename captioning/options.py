@@ -83,31 +83,31 @@ class Options:
 
     @property
     def max_attempts(self) -> int:
-        return self.given.get("max_attempts", 3)
+        return int(self.given.get("max_attempts", 3))
 
     @property
     def executor(self) -> str:
-        return self.given.get("executor", Executor.INTERNAL)
+        return str(self.given.get("executor", Executor.INTERNAL.value))
 
     @property
     def on_failed_dependency(self) -> str:
-        return self.given.get("on_failed_dependency", OnFailedDependency.WAIT)
+        return str(self.given.get("on_failed_dependency", OnFailedDependency.WAIT.value))
 
     @property
     def only_missing(self) -> bool:
-        return self.given.get("only_missing", False)
+        return bool(self.given.get("only_missing", False))
 
     @property
     def provider(self) -> str:
-        return self.given.get("provider", "")
+        return str(self.given.get("provider", ""))
 
     @property
     def model(self) -> str:
-        return self.given.get("model", "")
+        return str(self.given.get("model", ""))
 
     @property
     def global_context(self) -> str:
-        return self.given.get("global_context", "")
+        return str(self.given.get("global_context", ""))
 
     @property
     def budget_usd(self) -> Decimal | None:
@@ -123,7 +123,7 @@ class Options:
         resolution = self.given.get("resize_resolution", "NONE")
         if self.given.get("resize") is False or (resolution == "NONE" and not self.given.get("resize")):
             return None
-        return "HD_720P" if resolution == "NONE" else resolution
+        return "HD_720P" if resolution == "NONE" else str(resolution)
 
 
 def read(value: Any) -> tuple[Options, Errors]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db import connection, models, transaction
@@ -179,7 +179,7 @@ class CaptionQuerySet(models.QuerySet):
                 """,  # noqa: S608  # the inner query is Django's own, its values travel as parameters
                 [*parameters, verdict, reason, by.pk],
             )
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def retire_for_rerun(self, provider: str, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
         """Retire what this provider proposed before for these (image, perspective) pairs; returns pair -> caption.
@@ -190,7 +190,7 @@ class CaptionQuerySet(models.QuerySet):
 
         wanted = set(pairs)
         images, perspectives = {image for image, _ in wanted}, {perspective for _, perspective in wanted}
-        rows = (
+        rows: Iterable[Any] = (
             self.filter(is_current=True, source=CaptionSource.MODEL, provider=provider)
             .filter(image__in=images, perspective__in=perspectives)
             .exclude(review=Review.ACCEPTED)

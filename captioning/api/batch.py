@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib.auth.models import User
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -21,6 +21,7 @@ from orchestrator.problems import Invalid
 from .. import batch, direct, selection
 from ..gateway.picture import PRESETS
 from ..models import Dataset, Perspective
+from .requests import body_of, user_of
 
 MAX_ANALYZED = 10_000  # images in one answer
 
@@ -106,7 +107,7 @@ class CaptionNowSerializer(serializers.Serializer):
     temperature = serializers.FloatField(required=False)
     top_p = serializers.FloatField(required=False)
     repetition_penalty = serializers.FloatField(required=False)
-    context = serializers.ListField(child=serializers.CharField(), required=False)
+    context = serializers.ListField(child=serializers.CharField(), required=False)  # type: ignore[assignment]
     global_context = serializers.CharField(required=False)
     resize_resolution = serializers.ChoiceField(required=False, choices=["NONE", *PRESETS])
 
@@ -128,10 +129,10 @@ class Create(APIView):
     @idempotent
     def post(self, request: Request) -> Response:
         """Queue a captioning job (201), or with `dry_run` only say what it would be (200)."""
-        user = cast(User, request.user)
-        drafted = batch.draft(request.data, user)
+        user = user_of(request)
+        drafted = batch.draft(body_of(request), user)
         cost = None if drafted.estimated_cost_usd is None else float(drafted.estimated_cost_usd)
-        if request.data.get("dry_run"):
+        if body_of(request).get("dry_run"):
             return Response(_forecast(drafted.job, user) | {"estimatedCostUsd": cost})
         starts_at = creation.estimated_start(drafted.job.priority)
         created = creation.create(drafted.job, by=user)
@@ -158,8 +159,8 @@ class AnalyzeImages(APIView):
 
         A large data set comes in parts: send `next` as `cursor` for the following one.
         """
-        user = cast(User, request.user)
-        body = request.data
+        user = user_of(request)
+        body = body_of(request)
         errors: batch.Errors = {
             name: ["There is no such member."]
             for name in sorted(set(body) - {"images", "dataset", "perspectives", "cursor"})
@@ -184,7 +185,7 @@ class CaptionFromPath(APIView):
     )
     def post(self, request: Request) -> Response:
         """Caption one image while the caller waits."""
-        return Response(direct.caption_now(request.data, cast(User, request.user)))
+        return Response(direct.caption_now(body_of(request), user_of(request)))
 
 
 def _forecast(draft: JobDraft, user: User) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from orchestrator.problems import NotFound
 
 from .. import review
 from ..models import Caption, CaptionSource, Review
+from .requests import body_of, user_of
 
 _ORDERINGS = {"createdAt": "id", "-createdAt": "-id"}  # ids are given in the order of creation
 _RELATED = ("perspective", "perspective_version", "author")
@@ -29,7 +30,7 @@ class CaptionSerializer(serializers.Serializer):
     image = serializers.IntegerField()
     perspective = serializers.CharField()
     perspectiveVersion = serializers.CharField(read_only=True)  # noqa: N815
-    source = serializers.ChoiceField(choices=CaptionSource.choices, read_only=True)
+    source = serializers.ChoiceField(choices=CaptionSource.choices, read_only=True)  # type: ignore[assignment]
     provider = serializers.CharField(read_only=True, allow_blank=True)
     model = serializers.CharField(read_only=True, allow_blank=True)
     parameters = serializers.DictField(read_only=True)
@@ -62,7 +63,7 @@ class CaptionFilterSerializer(serializers.Serializer):
     dataset = serializers.CharField(required=False)
     image = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
     perspective = serializers.CharField(required=False)
-    source = serializers.ChoiceField(choices=CaptionSource.choices, required=False)
+    source = serializers.ChoiceField(choices=CaptionSource.choices, required=False)  # type: ignore[assignment]
     review = serializers.ChoiceField(choices=Review.choices, required=False)
     provider = serializers.CharField(required=False)
     search = serializers.CharField(required=False)
@@ -85,7 +86,7 @@ class CaptionQuery(pages.Window):
     dataset = serializers.CharField(required=False)
     image = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
     perspective = serializers.CharField(required=False)
-    source = serializers.ChoiceField(choices=CaptionSource.choices, required=False)
+    source = serializers.ChoiceField(choices=CaptionSource.choices, required=False)  # type: ignore[assignment]
     review = serializers.ChoiceField(choices=Review.choices, required=False)
     provider = serializers.CharField(required=False)
     search = serializers.CharField(required=False, help_text='Words, "a phrase", -without, one or another')
@@ -98,7 +99,7 @@ class Captions(ConditionalView):
     @extend_schema(parameters=[CaptionQuery], responses=CaptionListSerializer)
     def get(self, request: Request) -> Response:
         query = CaptionQuery.of(request)
-        found = review.narrowed(Caption.objects.current().visible_to(request.user), query, request.user)
+        found = review.narrowed(Caption.objects.current().visible_to(user_of(request)), query, user_of(request))
         found = found.select_related(*_RELATED).order_by(_ORDERINGS[query["ordering"]])
         return pages.page(found, query, key="captions", render=_render)
 
@@ -106,7 +107,7 @@ class Captions(ConditionalView):
     @idempotent
     def post(self, request: Request) -> Response:
         """Write a caption in one's own words."""
-        caption = review.write(request.data, request.user)
+        caption = review.write(body_of(request), user_of(request))
         return Response(
             shown(_caption(request, caption.pk)), status=201, headers={"Location": f"/api/captions/{caption.pk}"}
         )
@@ -120,7 +121,7 @@ class CaptionDetail(ConditionalView):
     @extend_schema(request=CaptionChangeSerializer, responses=CaptionSerializer)
     def patch(self, request: Request, caption_id: int) -> Response:
         """Make a new version; the answer has its own id. New words make it human, a verdict alone does not."""
-        changed = review.change(_caption(request, caption_id), request.data, request.user)
+        changed = review.change(_caption(request, caption_id), body_of(request), user_of(request))
         return Response(shown(_caption(request, changed.pk)))
 
 
@@ -138,7 +139,7 @@ class CaptionsBulk(ConditionalView):
     @extend_schema(request=VerdictSerializer, responses=VerdictAnswerSerializer)
     def post(self, request: Request) -> Response:
         """Accept, reject or reopen many captions at once, by their ids or by a filter."""
-        return Response(review.judge(request.data, request.user))
+        return Response(review.judge(body_of(request), user_of(request)))
 
 
 def shown(caption: Caption) -> dict[str, Any]:
@@ -168,7 +169,8 @@ def _render(captions: Iterable[Caption]) -> list[Any]:
 
 
 def _caption(request: Request, caption_id: int) -> Caption:
-    caption = Caption.objects.visible_to(request.user).select_related(*_RELATED).filter(pk=caption_id).first()
+    visible = Caption.objects.visible_to(user_of(request)).select_related(*_RELATED)
+    caption: Caption | None = visible.filter(pk=caption_id).first()
     if caption is None:
         raise NotFound(f"There is no caption {caption_id}.")
     return caption

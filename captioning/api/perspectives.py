@@ -19,6 +19,7 @@ from orchestrator.problems import Invalid, NotFound
 from .. import documents, library
 from ..capabilities import answerable
 from ..models import Perspective, PerspectiveType, PerspectiveVersion, Provider
+from .requests import body_of, user_of
 
 _ORDERINGS = {
     "name": ("name",),
@@ -50,7 +51,7 @@ class SchemaFieldSerializer(serializers.Serializer):
 
 class TableColumnSerializer(serializers.Serializer):
     name = serializers.CharField()
-    style = serializers.CharField()
+    style = serializers.CharField()  # type: ignore[assignment]
 
 
 class PerspectiveSerializer(serializers.Serializer):
@@ -130,7 +131,7 @@ class Perspectives(ConditionalView):
     @extend_schema(request=PerspectiveSerializer, responses={201: PerspectiveSerializer})
     @idempotent
     def post(self, request: Request) -> Response:
-        perspective = library.create(request.data, by=request.user)
+        perspective = library.create(body_of(request), by=user_of(request))
         return Response(
             library.document_of(perspective), status=201, headers={"Location": f"/api/perspectives/{perspective.name}"}
         )
@@ -147,21 +148,21 @@ class PerspectiveDetail(ConditionalView):
     def put(self, request: Request, name: str) -> Response:
         """Write a new version; the same wording again makes none."""
         perspective = _perspective(name)
-        library.write(perspective, request.data, by=request.user)
+        library.write(perspective, body_of(request), by=user_of(request))
         return Response(library.document_of(perspective))
 
     @extend_schema(request=PerspectiveSerializer(partial=True), responses=PerspectiveSerializer)
     def patch(self, request: Request, name: str) -> Response:
         """Write a new version that differs from the current one in the members given."""
         perspective = _perspective(name)
-        library.write(perspective, {**library.document_of(perspective), **request.data}, by=request.user)
+        library.write(perspective, {**library.document_of(perspective), **body_of(request)}, by=user_of(request))
         return Response(library.document_of(perspective))
 
     @extend_schema(request=None, responses={200: PerspectiveSerializer, 204: None})
     def delete(self, request: Request, name: str) -> Response:
         """Remove a perspective (204), or only disable it (200) if it is shipped or captions name it."""
         perspective = _perspective(name)
-        if library.remove(perspective, by=request.user):
+        if library.remove(perspective, by=user_of(request)):
             return Response(status=204)
         return Response(library.document_of(perspective))
 

@@ -19,6 +19,7 @@ from orchestrator.problems import Invalid, NotFound
 
 from .. import probing, provider_forms
 from ..models import Provider, ProviderKind
+from .requests import body_of
 
 _ORDERINGS = ("id", "-id", "name", "-name")
 
@@ -94,7 +95,7 @@ class Providers(ConditionalView):
     @extend_schema(request=ProviderSerializer, responses={201: ProviderSerializer})
     @idempotent
     def post(self, request: Request) -> Response:
-        provider = provider_forms.create(request.data)
+        provider = provider_forms.create(body_of(request))
         return Response(shown(provider), status=201, headers={"Location": f"/api/providers/{provider.pk}"})
 
 
@@ -108,12 +109,12 @@ class ProviderDetail(ConditionalView):
     @extend_schema(request=ProviderSerializer(partial=True), responses=ProviderSerializer)
     def put(self, request: Request, provider_id: int) -> Response:
         """Write the fields that are given; `apiKey` absent keeps the key, empty or null clears it."""
-        return Response(shown(provider_forms.change(_provider(provider_id), request.data)))
+        return Response(shown(provider_forms.change(_provider(provider_id), body_of(request))))
 
     @extend_schema(request=ProviderSerializer(partial=True), responses=ProviderSerializer)
     def patch(self, request: Request, provider_id: int) -> Response:
         """The same as PUT: both write what is given and keep the rest."""
-        return Response(shown(provider_forms.change(_provider(provider_id), request.data)))
+        return Response(shown(provider_forms.change(_provider(provider_id), body_of(request))))
 
     @extend_schema(request=None, responses={204: None})
     def delete(self, request: Request, provider_id: int) -> Response:
@@ -132,7 +133,7 @@ class ProviderTest(ConditionalView):
     def post(self, request: Request, provider_id: int) -> Response:
         """Try a provider out, step by step; what was found is kept with it."""
         provider = _provider(provider_id)
-        found = probing.probe(provider, model=_model(request.data.get("model")))
+        found = probing.probe(provider, model=_model(body_of(request).get("model")))
         return Response(
             {"status": "success" if found["success"] else "error", "message": found["message"], "result": found}
         )
