@@ -8,27 +8,30 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orchestrator import etags, pages
+from orchestrator import bodies, etags, pages
 from orchestrator.access import IsService, IsStaffOrReads
 from orchestrator.etags import ConditionalView
-from orchestrator.problems import Invalid, NotFound, flatten
+from orchestrator.problems import Invalid, NotFound
 
 from . import leases, ordering, outbox, statistics
 from .leases import LeaseLost
 from .models import EventStream, Executor, Job, JobEvent, JobItem, Queue
 from .serializers import (
+    AfterSerializer,
     ArchivedSerializer,
+    BeforeSerializer,
     CancelledSerializer,
     ChangeLimitsSerializer,
     ClaimedItemSerializer,
     ClaimedSerializer,
     ClaimSerializer,
     EventPageSerializer,
+    FollowSerializer,
     HeartbeatSerializer,
     ItemPageSerializer,
     ItemSerializer,
@@ -37,6 +40,7 @@ from .serializers import (
     LimitsSerializer,
     NothingSerializer,
     PausedSerializer,
+    PrioritySerializer,
     QueueSerializer,
     ReasonSerializer,
     RenewedSerializer,
@@ -52,6 +56,11 @@ from .serializers import (
 from .states import ACTIVE, ItemStatus, JobStatus, JobType
 
 FIRST_ITEMS = 500
+_REORDER = PolymorphicProxySerializer(
+    "Reorder",
+    [FollowSerializer, BeforeSerializer, AfterSerializer, PrioritySerializer],
+    resource_type_field_name=None,
+)
 _TAGS = ["Batch jobs"]
 _WORKER_TAGS = ["Workers elsewhere"]
 _MAX_SEQ = 2**31 - 1
@@ -128,15 +137,6 @@ class QueueView(ConditionalView):
         if job is None:
             raise NotFound(f"No job has the id {job_id}.")
         return job
-
-
-def body_of(request: Request, form: type[serializers.Serializer]) -> dict[str, Any]:
-    """Check a body. Raises Invalid."""
-    checked = form(data=request.data)
-    if not checked.is_valid():
-        errors = flatten(checked.errors)
-        raise Invalid(" ".join(f"{name}: {' '.join(texts)}" for name, texts in errors.items()), errors=errors)
-    return checked.validated_data
 
 
 # --- Reading
@@ -297,7 +297,7 @@ class JobAction(QueueView):
     def act(self, request: Request, job_id: UUID) -> Response:
         job = self.job(job_id)
         try:
-            body = body_of(request, self.form)
+            body = bodies.read(request, self.form)
         except Invalid as problem:
             _refuse(problem, lambda: self.step(job, self.form_defaults()))
         return Response(self.step(job, body))
@@ -405,10 +405,10 @@ class RetryFailed(JobAction):
 
 
 class Reorder(QueueView):
-    @extend_schema(request=ReorderSerializer, responses=ReorderedSerializer, tags=_TAGS)
+    @extend_schema(request=_REORDER, responses=ReorderedSerializer, tags=_TAGS)
     def post(self, request: Request) -> Response:
         """Change the order of waiting jobs: a list of them, one beside another, or one's priority."""
-        body = body_of(request, ReorderSerializer)
+        body = bodies.read(request, ReorderSerializer)
         who = {"by": request.user, "among": self.jobs()}
         if "jobIds" in body:
             done = ordering.reorder(body["jobIds"], **who)
@@ -443,7 +443,7 @@ class Limits(QueueView):
     @extend_schema(request=ChangeLimitsSerializer, responses=LimitsSerializer, tags=_TAGS)
     def post(self, request: Request) -> Response:
         """Change the limits of a queue, or pause and resume it; it takes effect at once. Staff only."""
-        body = body_of(request, ChangeLimitsSerializer)
+        body = bodies.read(request, ChangeLimitsSerializer)
         if not {"maxConcurrentJobs", "maxConcurrentItems", "paused"} & set(body):
             raise Invalid("Give at least one of maxConcurrentJobs, maxConcurrentItems and paused.")
         queue = Queue.objects.get(pk=body["queue"])
@@ -471,7 +471,7 @@ class Claim(QueueView):
     @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer, tags=_WORKER_TAGS)
     def post(self, request: Request) -> Response:
         """Take items of jobs with `executor: external`, in queue order and within the limits."""
-        body = body_of(request, ClaimSerializer)
+        body = bodies.read(request, ClaimSerializer)
         claimed = leases.claim(body["worker"], body["limit"], body.get("perspectives"))
         return Response({"items": [_claimed(one) for one in claimed]})
 
@@ -492,7 +492,7 @@ class Heartbeat(QueueView):
     def post(self, request: Request, item_id: int) -> Response:
         """Prolong the lease of an item that takes long."""
         _held_item(item_id)
-        body = body_of(request, HeartbeatSerializer)
+        body = bodies.read(request, HeartbeatSerializer)
         return Response(RenewedSerializer({"leaseUntil": leases.renew(item_id, body["leaseToken"])}).data)
 
 
@@ -503,7 +503,7 @@ class Settle(QueueView):
     def post(self, request: Request, item_id: int) -> Response:
         """Say how an item ended. A failure that is not permanent is tried again while attempts are left."""
         _held_item(item_id)
-        body = body_of(request, SettleSerializer)
+        body = bodies.read(request, SettleSerializer)
         item = leases.settle(
             item_id,
             body["leaseToken"],

@@ -111,7 +111,7 @@ class ItemSerializer(serializers.Serializer):
     perspective = serializers.CharField()
     status = serializers.ChoiceField(ItemStatus.choices)
     attempts = serializers.IntegerField()
-    result = serializers.JSONField(allow_null=True)
+    result = serializers.JSONField()
     error = serializers.CharField(allow_null=True)
     errorCode = serializers.SerializerMethodField()  # noqa: N815
     errorPermanent = serializers.BooleanField(source="error_permanent")  # noqa: N815
@@ -133,7 +133,7 @@ class ClaimedItemSerializer(ItemSerializer):
     leaseUntil = serializers.DateTimeField()  # noqa: N815
     imageUrl = serializers.CharField(allow_null=True)  # noqa: N815
     prompt = serializers.CharField(allow_null=True)
-    schema = serializers.JSONField(allow_null=True)
+    schema = serializers.JSONField()
 
 
 # --- Answers
@@ -153,7 +153,7 @@ class JobStatusSerializer(serializers.Serializer):
     itemsNext = serializers.CharField(  # noqa: N815
         allow_null=True, required=False, help_text="`cursor` for the rest under items/{jobId}/list"
     )
-    result = serializers.JSONField(allow_null=True, help_text="What the job as a whole brought, such as a report")
+    result = serializers.JSONField(help_text="What the job as a whole brought, such as a report")
     queueVersion = serializers.IntegerField()  # noqa: N815
 
 
@@ -285,6 +285,35 @@ class RetrySerializer(serializers.Serializer):
         max_length=MAX_NAMED_JOBS,
         help_text="Only these failed items; without it, all",
     )
+
+
+class FollowSerializer(serializers.Serializer):
+    """These jobs follow each other in this order."""
+
+    jobIds = serializers.ListField(child=serializers.UUIDField(), max_length=MAX_NAMED_JOBS)  # noqa: N815
+
+
+class BeforeSerializer(serializers.Serializer):
+    """One job goes directly before another."""
+
+    jobId = serializers.UUIDField()  # noqa: N815
+    before = serializers.UUIDField()
+    queueVersion = serializers.IntegerField(required=False, min_value=0)  # noqa: N815
+
+
+class AfterSerializer(serializers.Serializer):
+    """One job goes directly behind another."""
+
+    jobId = serializers.UUIDField()  # noqa: N815
+    after = serializers.UUIDField()
+    queueVersion = serializers.IntegerField(required=False, min_value=0)  # noqa: N815
+
+
+class PrioritySerializer(serializers.Serializer):
+    """One job gets another priority."""
+
+    jobId = serializers.UUIDField()  # noqa: N815
+    priority = serializers.IntegerField(min_value=0, max_value=1000)
 
 
 class ReorderSerializer(serializers.Serializer):

@@ -73,7 +73,7 @@ def _possible(path: str, method: str, operation: dict[str, Any]) -> list[str]:
     statuses = ["400", "503"]
     if operation.get("security"):
         statuses += ["401", "403"]
-    if "{" in path:
+    if "{" in path or method in _WITH_BODY:  # a body may name what is not there, too
         statuses.append("404")
     if method in _WITH_BODY:
         statuses += ["409", "413", "415"]
