@@ -32,7 +32,7 @@ class Box:
 def latest_captions(job: Job, n: int = 12) -> list[Caption]:
     """The captions that this job wrote last, newest first. Its last events name the items, however many it has."""
     events = job.events.filter(type=EventType.JOB_ITEM_COMPLETED, sequence__isnull=False).order_by("-sequence")
-    items = [entry[0] for event in events[:_EVENTS_READ] for entry in reversed(event.data["items"])][:n]
+    items = [entry["itemId"] for event in events[:_EVENTS_READ] for entry in reversed(event.data["items"])][:n]
     captions = Caption.objects.filter(item__in=items).select_related("image", "perspective", "perspective_version")
     by_item = {caption.item_id: caption for caption in captions}
     return [by_item[item] for item in items if item in by_item]
