@@ -17,6 +17,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from orchestrator.deathsig import die_with
+
 PROJECT = Path(__file__).resolve().parents[2]
 # What the test run itself was given must not reach the desk under test.
 _HIDDEN = {"DATABASE_URL", "DATABASE_DIRECT_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PORT", "HOST", "DRAIN_FILE"}
@@ -78,6 +80,7 @@ class Desk:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=die_with(os.getpid(), by=signal.SIGTERM),  # a test run that is broken off leaves no desk
         )
         return self._supervisor
 

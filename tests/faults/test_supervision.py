@@ -6,12 +6,14 @@ import signal
 import socket
 import stat
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
+from django.conf import settings
 
 from orchestrator.postgres import Postgres
 from tests.faults.desk import Desk, temporary_folder, wait_until
@@ -47,6 +49,27 @@ def answers(desk: Desk) -> bool:
         return False
     finally:
         connection.close()
+
+
+def whole_shape(desk: Desk) -> Counter[str]:
+    """Return the processes of a desk that is complete: one of each, and every worker that the settings ask for."""
+    workers = {"default": settings.Q_CLUSTER["workers"]}
+    workers |= {name: conf["workers"] for name, conf in settings.Q_CLUSTER["ALT_CLUSTERS"].items()}
+    shape = Counter({"web": 1, "postgres": 1})
+    for cluster, n_workers in workers.items():
+        shape += Counter({f"{cluster} main": 1, f"{cluster} sentinel": 1, f"{cluster} members": n_workers + 2})
+    wait_until(lambda: desk.shape() == shape, seconds=180)
+    return shape
+
+
+def has_no_stranger(desk: Desk) -> bool:
+    """Tell whether each process belongs to a role, to the supervisor or to PostgreSQL."""
+    known = {process.pid for members in desk.roles().values() for process in members} | {desk.supervisor.pid}
+    data_folder = str(desk.var_dir / "postgres" / "data")
+    try:
+        return all(process.pid in known or process.cwd() == data_folder for process in desk.processes())
+    except psutil.Error:  # one ended while we looked
+        return False
 
 
 def reaches_its_database(desk: Desk) -> bool:
@@ -145,19 +168,18 @@ def test_what_is_kept_is_closed_to_others(shared: Desk):
     ],
 )
 def test_a_killed_process_is_replaced_and_none_is_left_over(shared: Desk, role: str, which: int):
-    wait_until(shared.is_whole)
-    shape = shared.shape()
+    wait_until(shared.is_whole, seconds=180)
+    shape = whole_shape(shared)
     victim = shared.roles()[role][which]
 
     victim.kill()
 
     wait_until(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)
-    wait_until(lambda: shared.shape() == shape)
+    # A cluster that an idle worker's death has blocked is restarted meanwhile, so this may take a minute and more.
+    wait_until(lambda: shared.shape() == shape, seconds=180)
     wait_until(lambda: answers(shared))
-    # Whatever the dead one had started is gone too: nobody but the shape and PostgreSQL's own is left.
-    known = {process.pid for members in shared.roles().values() for process in members} | {shared.supervisor.pid}
-    data_folder = str(shared.var_dir / "postgres" / "data")
-    wait_until(lambda: {p.pid for p in shared.processes() if p.cwd() != data_folder} <= known)
+    # Whatever the dead one had started is gone too.
+    wait_until(lambda: has_no_stranger(shared))
     wait_until(lambda: reaches_its_database(shared))
 
 
