@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import User
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -32,39 +32,42 @@ _IMAGES = {
 }
 
 
+@extend_schema_field(_IMAGES)
 class ImageNamesField(serializers.JSONField):
     """Paths below the workspace (text) or image ids (whole numbers)."""
 
-    class Meta:
-        swagger_schema_fields = _IMAGES
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]})
+class TextsField(serializers.JSONField):
+    """One text or several."""
 
 
 class OptionsSerializer(serializers.Serializer):
-    max_tokens = serializers.IntegerField(required=False, min_value=1, max_value=32_768)
-    temperature = serializers.FloatField(required=False, min_value=0, max_value=2)
-    top_p = serializers.FloatField(required=False, min_value=0, max_value=1)
-    repetition_penalty = serializers.FloatField(required=False, min_value=0, max_value=2)
-    provider = serializers.CharField(required=False)
-    model = serializers.CharField(required=False)
-    global_context = serializers.CharField(required=False)
-    resize = serializers.BooleanField(required=False)
-    resize_resolution = serializers.ChoiceField(required=False, choices=["NONE", *PRESETS])
-    only_missing = serializers.BooleanField(required=False)
-    budget_usd = serializers.FloatField(required=False, max_value=1_000_000)
-    max_attempts = serializers.IntegerField(required=False, min_value=1, max_value=10)
-    executor = serializers.ChoiceField(required=False, choices=Executor.choices)
-    on_failed_dependency = serializers.ChoiceField(required=False, choices=OnFailedDependency.choices)
+    max_tokens = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=32_768)
+    temperature = serializers.FloatField(required=False, allow_null=True, min_value=0, max_value=2)
+    top_p = serializers.FloatField(required=False, allow_null=True, min_value=0, max_value=1)
+    repetition_penalty = serializers.FloatField(required=False, allow_null=True, min_value=0, max_value=2)
+    provider = serializers.CharField(required=False, allow_null=True)
+    model = serializers.CharField(required=False, allow_null=True)
+    global_context = serializers.CharField(required=False, allow_null=True)
+    resize = serializers.BooleanField(required=False, allow_null=True)
+    resize_resolution = serializers.ChoiceField(required=False, allow_null=True, choices=["NONE", *PRESETS])
+    only_missing = serializers.BooleanField(required=False, allow_null=True)
+    budget_usd = serializers.FloatField(required=False, allow_null=True, max_value=1_000_000)
+    max_attempts = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=10)
+    executor = serializers.ChoiceField(required=False, allow_null=True, choices=Executor.choices)
+    on_failed_dependency = serializers.ChoiceField(required=False, allow_null=True, choices=OnFailedDependency.choices)
 
 
 class CreateSerializer(serializers.Serializer):
     type = serializers.ChoiceField(choices=[(type_.value, type_.value) for type_ in batch.TYPES])
-    name = serializers.CharField(required=False, max_length=200)
-    images = ImageNamesField(required=False)
-    dataset = serializers.CharField(required=False)
+    name = serializers.CharField(required=False, max_length=200, allow_blank=True)
+    images = ImageNamesField(required=False, allow_null=True)
+    dataset = serializers.CharField(required=False, allow_null=True)
     perspectives = serializers.ListField(child=serializers.CharField(), min_length=1)
-    options = OptionsSerializer(required=False)
-    priority = serializers.IntegerField(required=False, min_value=0, max_value=1000, default=100)
-    dependencies = serializers.ListField(child=serializers.UUIDField(), required=False)
+    options = OptionsSerializer(required=False, allow_null=True)
+    priority = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=1000, default=100)
+    dependencies = serializers.ListField(child=serializers.UUIDField(), required=False, allow_null=True)
     dry_run = serializers.BooleanField(required=False, default=False)
 
 
@@ -79,10 +82,10 @@ class CreatedSerializer(serializers.Serializer):
 
 
 class AnalyzeSerializer(serializers.Serializer):
-    images = ImageNamesField(required=False)
-    dataset = serializers.CharField(required=False)
-    perspectives = serializers.ListField(child=serializers.CharField(), required=False)
-    cursor = serializers.IntegerField(required=False, help_text="`next` of the answer before")
+    images = ImageNamesField(required=False, allow_null=True)
+    dataset = serializers.CharField(required=False, allow_null=True)
+    perspectives = serializers.ListField(child=serializers.CharField(), required=False, allow_null=True)
+    cursor = serializers.IntegerField(required=False, allow_null=True, help_text="`next` of the answer before")
 
 
 class AnalysisSerializer(serializers.Serializer):
@@ -107,7 +110,7 @@ class CaptionNowSerializer(serializers.Serializer):
     temperature = serializers.FloatField(required=False)
     top_p = serializers.FloatField(required=False)
     repetition_penalty = serializers.FloatField(required=False)
-    context = serializers.ListField(child=serializers.CharField(), required=False)  # type: ignore[assignment]
+    context = TextsField(required=False)  # type: ignore[assignment]
     global_context = serializers.CharField(required=False)
     resize_resolution = serializers.ChoiceField(required=False, choices=["NONE", *PRESETS])
 

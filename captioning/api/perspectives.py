@@ -33,7 +33,9 @@ _ORDERINGS = {
 
 class SchemaFieldSerializer(serializers.Serializer):
     name = serializers.CharField()
-    type = serializers.ChoiceField(choices=documents.TYPES)
+    type = serializers.ChoiceField(
+        choices=documents.TYPES, required=False, help_text="May be left out where `fields` make it a dict"
+    )
     description = serializers.CharField(required=False, allow_blank=True)
     is_list = serializers.BooleanField(required=False, default=False)
     is_complex = serializers.BooleanField(required=False, default=False)
