@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -13,6 +13,8 @@ from .middleware import Middleware
 
 registry = CollectorRegistry()
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+# Named one by one: `is_private` of the standard library also means ranges that are only reserved.
+_INTERNAL = [ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")]
 _requests = Counter("desk_requests", "Requests answered.", ["method", "route", "status"], registry=registry)
 _seconds = Histogram("desk_request_seconds", "Time to answer a request.", ["method", "route"], registry=registry)
 
@@ -54,4 +56,5 @@ def _is_near(request: HttpRequest) -> bool:
         peer = ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:
         return False
-    return peer.is_loopback or peer.is_private
+    peer = getattr(peer, "ipv4_mapped", None) or peer
+    return peer.is_loopback or any(peer in network for network in _INTERNAL)

@@ -160,7 +160,7 @@ def test_metrics_are_not_for_strangers(client, closed_desk, peer):
     assert client.get("/metrics", REMOTE_ADDR=peer).status_code == 401
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "172.18.0.4"])
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "172.18.0.4", "fd00::4"])
 def test_metrics_are_for_this_network(client, closed_desk, peer):
     assert client.get("/metrics", REMOTE_ADDR=peer).status_code == 200
 
