@@ -45,14 +45,31 @@ def title(caption: Caption) -> str:
 
 @register.filter
 def boxes(caption: Caption) -> list[Box]:
-    """List the rectangles that an answer names: entries of any field with `box`, as [x, y, width, height] in pixels."""
+    """List the rectangles that an answer names.
+
+    They are entries of any field with `box` {left, top, right, bottom}, as shares of the picture's width and height.
+    """
+    width, height = caption.image.width, caption.image.height
     return [
-        Box(str(entry.get("name") or entry.get("string") or entry.get("label") or ""), *entry["box"])
+        Box(
+            label=str(entry.get("name") or entry.get("string") or ""),
+            x=round(box["left"] * width, 1),
+            y=round(box["top"] * height, 1),
+            width=round((box["right"] - box["left"]) * width, 1),
+            height=round((box["bottom"] - box["top"]) * height, 1),
+        )
         for value in caption.result.values()
         if isinstance(value, list)
         for entry in value
-        if isinstance(entry, Mapping) and isinstance(entry.get("box"), list) and len(entry["box"]) == 4
+        if isinstance(entry, Mapping) and _is_box(box := entry.get("box"))
     ]
+
+
+def _is_box(value: object) -> bool:
+    """Models behind an API answer as they like, so a picture must not depend on their form."""
+    return isinstance(value, Mapping) and all(
+        isinstance(value.get(side), (int, float)) for side in ("left", "top", "right", "bottom")
+    )
 
 
 @register.filter

@@ -1,0 +1,55 @@
+"""A real desk and a real browser. Without Chromium these tests are skipped, loudly; in CI its absence fails them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.faults.desk import Desk, temporary_folder
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing, and CI must not go without the browser tests.")
+        pytest.skip("CHROMIUM IS MISSING: no page was looked at in a browser. Install chromium to run these tests.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-quic", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """A fresh desk, as a newcomer starts it."""
+    with temporary_folder() as folder:
+        desk = Desk(folder)
+        try:
+            desk.start()
+            yield desk
+        finally:
+            desk.end()
+
+
+@pytest.fixture
+def page(browser: Browser, desk: Desk) -> Iterator[Page]:
+    """A tab. A broken policy or a fault of a script fails the test that it happened in."""
+    context = browser.new_context(base_url=desk.address, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+    yield page
+    context.close()
+    assert faults == []

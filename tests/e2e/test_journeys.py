@@ -1,0 +1,125 @@
+"""What people do at the desk, in a browser"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.faults.desk import Desk
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+# Seven pictures under every perspective of local vision take half a minute on two idle cores.
+LONGEST_JOB_MS = 300_000
+
+
+def create_job(desk: Desk, name: str) -> str:
+    body = {"type": "DATASET_PERSPECTIVE", "dataset": "demo", "perspectives": ["colours_and_composition"], "name": name}
+    request = Request(
+        f"{desk.address}/api/perspectives/batch/create",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urlopen(request) as answer:
+        return str(json.load(answer)["jobId"])
+
+
+def names_in_order(page: Page) -> list[str]:
+    return page.locator("#result_list th.field-named, #result_list td.field-named").all_inner_texts()
+
+
+def mark(page: Page) -> None:
+    """Leave a mark that a reload would wipe away."""
+    page.evaluate("window.isStillTheSamePage = true")
+
+
+def is_marked(page: Page) -> Any:
+    return page.evaluate("window.isStillTheSamePage === true")
+
+
+def test_a_newcomer_presses_one_button_and_watches_captions_appear(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator(".hero img")).to_have_count(7)
+    page.get_by_role("button", name="Caption the demo pictures").click()
+    page.wait_for_url("**/jobs/*")
+    mark(page)
+    expect(page.locator("#pulse")).to_have_text("Live")
+
+    expect(page.locator(".caption-card").first).to_be_visible(timeout=LONGEST_JOB_MS)
+    expect(page.locator("h1 + span")).to_have_text("completed", timeout=LONGEST_JOB_MS)
+
+    assert is_marked(page)
+    expect(page.locator(".caption-card")).to_have_count(12)
+    expect(page.locator(".caption-card .badge").first).to_contain_text("local-vision")
+    page.locator(".caption-card a").first.click()
+    page.wait_for_url("**/images/*")
+    shown = page.locator(".picture img")
+    expect(shown).to_be_visible()
+    assert shown.evaluate("picture => picture.naturalWidth") > 0
+    assert page.locator("article").count() >= 4
+    page.goto("/")
+    expect(page.get_by_role("button", name="Caption the demo pictures")).to_have_count(0)
+
+
+def test_an_operator_reorders_the_queue_by_drag_and_by_keyboard(page: Page, desk: Desk) -> None:
+    page.goto("/queue")
+    page.get_by_role("button", name="Pause all").click()
+    expect(page.locator("#queue")).to_contain_text("queue is paused")
+    for name in ("first", "second", "third"):
+        create_job(desk, name)
+    expect(page.locator(".job-name")).to_have_text(["first", "second", "third"])
+    page.goto("/admin/jobs/job/")
+    handles = page.locator(".drag-handle")
+
+    start, goal = handles.nth(2).bounding_box(), handles.nth(0).bounding_box()
+    assert start is not None
+    assert goal is not None
+    page.mouse.move(start["x"] + 10, start["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(goal["x"] + 10, goal["y"] + 10, steps=5)
+    page.mouse.move(goal["x"] + 10, goal["y"] - 2)
+    page.mouse.up()
+    expect(page.locator("#order-status")).to_have_text("Moved to place 1 of the 3 shown here.")
+    assert names_in_order(page) == ["third", "first", "second"]
+
+    handles.nth(0).focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#order-status")).to_have_text("Moved to place 2 of the 3 shown here.")
+    page.reload()
+    assert names_in_order(page) == ["first", "third", "second"]
+
+
+def test_a_page_regains_its_socket_after_the_web_process_died(page: Page, desk: Desk) -> None:
+    page.goto("/queue")
+    mark(page)
+    pulse = page.locator("#pulse")
+    expect(pulse).to_have_text("Live")
+
+    desk.roles()["web"][0].kill()
+    expect(pulse).to_have_text(re.compile("Reconnecting|Offline"))
+    expect(pulse).to_have_text("Live")
+    create_job(desk, "after the storm")
+
+    expect(page.locator("#queue")).to_contain_text("after the storm")
+    assert is_marked(page)
+
+
+def test_pages_work_without_scripts(browser: Any, desk: Desk) -> None:
+    context = browser.new_context(base_url=desk.address, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/datasets")
+    page.get_by_text("New data set").click()
+    page.get_by_label("Name").fill("plain")
+    page.get_by_role("button", name="Create").click()
+    expect(page.locator("h1")).to_have_text("plain")
+    job_id = create_job(desk, "by hand")
+    page.goto(f"/jobs/{job_id}")
+    page.locator("summary").get_by_text("Cancel").click()
+    page.get_by_role("button", name="Cancel the job").click()
+    expect(page.locator(".message")).to_be_visible()
+    context.close()
