@@ -175,7 +175,7 @@ def assert_everything_was_seen(bench: Bench, job_id: str, sequences: list[int]) 
 
 def wait_for_the_last(bench: Bench, job_id: str, viewer: Returning) -> None:
     assert bench.wait_for_end(job_id) == "completed"
-    wait_until(lambda: viewer.events[-1]["type"] == "JOB_COMPLETED")
+    wait_until(lambda: viewer.events and viewer.events[-1]["type"] == "JOB_COMPLETED")
 
 
 def test_at_most_four_publications_a_second_reach_a_viewer(bench: Bench):
