@@ -82,8 +82,8 @@ def _start(job: Job, n_lanes: int) -> None:
     )
     open_lanes(job.pk, n_lanes)
     if is_first:
-        job.refresh_from_db(fields=["started_at"])
-        events.record(EventType.JOB_STARTED, job=job, data={"startedAt": job.started_at.isoformat()})
+        started_at = Job.objects.values_list("started_at", flat=True).get(pk=job.pk)
+        events.record(EventType.JOB_STARTED, job=job, data={"startedAt": started_at and started_at.isoformat()})
     if job.executor == Executor.INTERNAL:
         wake.workers(job.cluster, n_lanes)
 

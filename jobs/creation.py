@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from orchestrator import requestids
@@ -68,7 +69,7 @@ def create(draft: JobDraft, *, by: User | None) -> Job:
     """
     with transaction.atomic():
         job = create_within(draft, by=by)
-    admit(job.queue_id)
+    admit(QUEUE_OF[job.cluster])
     return job
 
 
@@ -174,17 +175,16 @@ def forecast(draft: JobDraft) -> Forecast:
 
 def estimated_start(priority: int) -> datetime | None:
     """Estimate when a job behind all of this priority would start, from how fast the last jobs went."""
-    recent = list(
+    recent = (
         Job.objects.filter(completed_at__isnull=False, started_at__isnull=False)
-        .order_by("-completed_at")
-        .values_list("processed_images", "failed_images", "started_at", "completed_at")[:20]
+        .annotate(n_items=F("processed_images") + F("failed_images"), took=F("completed_at") - F("started_at"))
+        .order_by("-completed_at")[:20]
+        .aggregate(all_items=Sum("n_items"), all_time=Sum("took"))
     )
-    n_items = sum(row[0] + row[1] for row in recent)
-    seconds = sum((row[3] - row[2]).total_seconds() for row in recent)
     open_jobs = Job.objects.active().filter(priority__lte=priority).with_counts()
     left = sum(total - closed for total, closed in open_jobs.values_list("total_images", "n_closed"))
     if not left:
         return timezone.now()
-    if not n_items:
+    if not recent["all_items"]:
         return None
-    return timezone.now() + timedelta(seconds=left * seconds / n_items)
+    return timezone.now() + left * recent["all_time"] / recent["all_items"]

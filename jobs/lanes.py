@@ -162,9 +162,7 @@ def _follow_edges(lane: HeldLane, settlements: Sequence[Settlement]) -> None:
     failed = [s.item.seq for s in settlements if s.status == ItemStatus.FAILED]
     n_failed = settle_edges(lane.job.id, done, failed)
     if n_failed:
-        with_lane = Lane.objects.get(token=lane.token)
-        with_lane.n_failed += n_failed
-        with_lane.save(update_fields=["n_failed"])
+        Lane.objects.filter(token=lane.token).update(n_failed=F("n_failed") + n_failed)
 
 
 def settle_edges(job_pk: int, done: Sequence[int], failed: Sequence[int]) -> int:
@@ -198,12 +196,10 @@ def recover() -> list[int]:
     """Free the lanes whose lease ran out and give their items back, or up. Returns the jobs' primary keys."""
     with transaction.atomic():
         freed = sql.rows("recover_lanes", {"lease": settings.LEASE_SECONDS})
-        for job_pk, _, failed in freed:
+        for job_pk, _, failed, lane_pk in freed:
             if failed and Job.objects.filter(pk=job_pk, has_edges=True).exists():
                 n_failed = settle_edges(job_pk, [], failed)
-                lane = Lane.objects.filter(job_id=job_pk).order_by("n").select_for_update(no_key=True).first()
-                lane.n_failed += n_failed
-                lane.save(update_fields=["n_failed"])
+                Lane.objects.filter(pk=lane_pk).update(n_failed=F("n_failed") + n_failed)
     # After the commit: it takes the job's row, which must never be waited for while lanes are locked.
-    Job.objects.filter(pk__in=[job_pk for job_pk, several, _ in freed if several]).update(max_batch=1)
-    return sorted({job_pk for job_pk, _, _ in freed})
+    Job.objects.filter(pk__in=[job_pk for job_pk, several, *_ in freed if several]).update(max_batch=1)
+    return sorted({job_pk for job_pk, *_ in freed})

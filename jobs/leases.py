@@ -58,9 +58,8 @@ def claim(worker: str, limit: int, perspectives: Sequence[str] | None = None) ->
 
 
 def _described(lane: HeldLane, item: JobItem) -> ClaimedItem:
-    expires_at = Lane.objects.values_list("lease_expires_at", flat=True).get(token=lane.token)
     description = registry[lane.job.pipeline].describe(item.as_work_item(), lane.job)
-    return ClaimedItem(item, lane.token, expires_at, description)
+    return ClaimedItem(item, lane.token, _lease_end(lane.token), description)
 
 
 def renew(item_id: int, token: UUID) -> datetime:
@@ -68,7 +67,13 @@ def renew(item_id: int, token: UUID) -> datetime:
     _held(item_id, token)
     if not lanes.renew(token):
         raise _lost()
-    return Lane.objects.values_list("lease_expires_at", flat=True).get(token=token)
+    return _lease_end(token)
+
+
+def _lease_end(token: UUID) -> datetime:
+    lease_expires_at = Lane.objects.values_list("lease_expires_at", flat=True).get(token=token)
+    assert lease_expires_at is not None, "a held lane has a lease"
+    return lease_expires_at
 
 
 def settle(

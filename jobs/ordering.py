@@ -89,6 +89,7 @@ def place(
     if (before is None) == (after is None):
         raise Invalid("Say where: name either `before` or `after`.")
     neighbour_id = before or after
+    assert neighbour_id is not None
     if neighbour_id == job_id:
         raise Invalid("A job cannot stand beside itself.")
     with transaction.atomic():
@@ -136,7 +137,7 @@ def _movable(among: QuerySet[Job] | None = None) -> QuerySet[Job]:
     return (Job.objects.all() if among is None else among).filter(status__in=MOVABLE)
 
 
-def _known(job_id: UUID | None, among: QuerySet[Job] | None) -> Job:
+def _known(job_id: UUID, among: QuerySet[Job] | None) -> Job:
     job = (Job.objects.all() if among is None else among).filter(job_id=job_id).first()
     if job is None:
         raise NotFound(f"No job has the id {job_id}.")

@@ -37,8 +37,8 @@ def reconcile() -> None:
     _top_up_slices()
     for job_pk in _cancelled_with_open_items():
         close_items_of_cancelled(job_pk)
-    for job_pk, _ in outbox.pending_streams():
-        outbox.publish_later(job_pk)
+    for stream_pk, _ in outbox.pending_streams():
+        outbox.publish_later(stream_pk)
 
 
 def close_items_of_cancelled(job_pk: int) -> None:

@@ -89,7 +89,7 @@ class Slice:
             return
         job = Job.objects.get(pk=self.lane.job.id)
         if job.is_final:
-            admit(job.queue_id)  # cancelled: with this lane it gave its place back
+            admit(QUEUE_OF[job.cluster])  # cancelled: with this lane it gave its place back
         elif not self._more_to_do():
             job.settle()
         outbox.publish_later(self.lane.job.id)

@@ -1,8 +1,11 @@
 """The steps of a job: each one locks the job's row, moves it, writes its event, in one transaction."""
+# The mixin is only ever part of Job, and says so in the type of self.
+# mypy: disable-error-code="misc"
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, models, transaction
@@ -12,12 +15,13 @@ from django.db.models.functions import Coalesce, Now
 from orchestrator.problems import Conflict, Invalid
 
 from . import events, wake
+from .clusters import QUEUE_OF
 from .states import DONE, FINAL, RETRYABLE, EventType, ItemStatus, JobStatus, sources_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-    from .models import Job
+    from .models import Job, JobItem
 
 # Items that a cancellation closes in its own transaction; beyond, the rest follows in steps of this size.
 CLOSE_STEP = 20_000
@@ -48,7 +52,7 @@ class JobSteps(models.Model):
                 EventType.JOB_CANCELLED,
                 job=self,
                 by=by,
-                data={"cancelledAt": self.completed_at.isoformat(), "reason": reason},
+                data={"cancelledAt": self._closed_at().isoformat(), "reason": reason},
             )
             if n_left:
                 wake.close_items(self.pk)
@@ -116,7 +120,7 @@ class JobSteps(models.Model):
             JobArchive.objects.create(
                 job=self,
                 archived_by=by,
-                archived_at=self.archive_date,
+                archived_at=self.archive_date or Now(),
                 reason=reason,
                 status=self.status,
                 total_images=self.total_images,
@@ -150,7 +154,7 @@ class JobSteps(models.Model):
             self._lock()
             if self.archived:
                 raise TransitionRefused("The job is archived; restore it first.")
-            failed = self.items.filter(status=ItemStatus.FAILED)
+            failed: models.QuerySet[JobItem] = self.items.filter(status=ItemStatus.FAILED)
             if self.status not in RETRYABLE or not failed.exists():
                 raise TransitionRefused(f"The job is {self.status} and has no failed items to retry.")
             if item_ids is not None:
@@ -230,14 +234,19 @@ class JobSteps(models.Model):
         self._release_dependents()
 
     def _closing_data(self: Job) -> Mapping[str, Any]:
-        seconds = (self.completed_at - self.started_at).total_seconds() if self.started_at else 0
+        completed_at = self._closed_at()
+        seconds = (completed_at - self.started_at).total_seconds() if self.started_at else 0
         return {
             "status": self.status,
-            "completedAt": self.completed_at.isoformat(),
+            "completedAt": completed_at.isoformat(),
             "totalProcessed": self.processed_images,
             "totalFailed": self.failed_images,
             "processingTime": round(seconds * 1000),
         }
+
+    def _closed_at(self: Job) -> datetime:
+        assert self.completed_at is not None, "a closed job has its time"
+        return self.completed_at
 
     def _close(self: Job, status: JobStatus, **columns: Any) -> None:
         self._fold_lanes()
@@ -338,7 +347,7 @@ class JobSteps(models.Model):
     def _let_next_in(self: Job) -> None:
         from .admission import admit
 
-        admit(self.queue_id)
         # A dependent may be of the other queue.
-        for queue in set(self.dependents.values_list("job__queue_id", flat=True)) - {self.queue_id}:
+        dependents = self.dependents.values_list("job__cluster", flat=True)
+        for queue in sorted({QUEUE_OF[cluster] for cluster in (self.cluster, *dependents)}):
             admit(queue)

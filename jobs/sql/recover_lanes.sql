@@ -30,7 +30,7 @@ WITH expired AS (
                    + (SELECT count(*) FROM returned WHERE returned.token = expired.token AND returned.status = 'failed')
     FROM expired
     WHERE lane.id = expired.id
-    RETURNING lane.job_id, expired.token
+    RETURNING lane.id, lane.job_id, expired.token
 ), told AS (
     INSERT INTO jobs_jobevent (job_id, type, data)
     SELECT job_id, 'JOB_ITEM_FAILED',
@@ -40,5 +40,6 @@ WITH expired AS (
 SELECT freed.job_id,
        freed.token IN (SELECT token FROM held WHERE n > 1),
        coalesce((SELECT array_agg(seq) FROM returned
-                 WHERE returned.token = freed.token AND returned.status = 'failed'), '{}')
+                 WHERE returned.token = freed.token AND returned.status = 'failed'), '{}'),
+       freed.id
 FROM freed

@@ -1,9 +1,13 @@
 """What can be done to a job, and what is refused."""
 
+from datetime import timedelta
+
 import pytest
+from django.db.models import F
+from django.utils import timezone
 
 from jobs import lanes
-from jobs.creation import JobDraft, UnknownDependency, create
+from jobs.creation import JobDraft, UnknownDependency, create, estimated_start
 from jobs.models import Job, JobArchive, JobEvent, JobItem, Queue
 from jobs.reconcile import close_items_of_cancelled, reconcile
 from jobs.states import ItemStatus, JobStatus
@@ -266,3 +270,17 @@ def test_a_fault_while_reading_the_items_leaves_nothing_behind():
 
     assert not Job.objects.exists()
     assert not JobEvent.objects.exists()
+
+
+def test_the_estimated_start_follows_from_how_fast_the_last_jobs_went():
+    assert estimated_start(100) <= timezone.now()  # nothing is ahead
+
+    make_job(4)
+    assert estimated_start(100) is None  # nothing has run that would tell
+
+    work()
+    Job.objects.update(started_at=F("completed_at") - timedelta(seconds=40))
+    Queue.objects.update(paused=True)
+    make_job(6)
+    ahead = (estimated_start(100) - timezone.now()).total_seconds()
+    assert 55 < ahead <= 60

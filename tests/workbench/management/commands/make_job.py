@@ -1,0 +1,14 @@
+"""Create a workbench job from JSON on standard input, as a fault test asks a running desk to."""
+
+import json
+import sys
+
+from django.core.management.base import BaseCommand
+
+from tests.workbench.rows import make_job
+
+
+class Command(BaseCommand):
+    def handle(self, *args: object, **options: object) -> None:
+        draft = json.load(sys.stdin)
+        self.stdout.write(str(make_job(draft.pop("items"), **draft).job_id))
