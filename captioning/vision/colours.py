@@ -71,7 +71,7 @@ def colours_of(picture: Image.Image) -> tuple[Colour, ...]:
     """List the named colours of an RGB picture by their share, the largest first; at least one."""
     small = picture.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
-    shades = small.quantize(_SHADES, method=Image.Quantize.MEDIANCUT, kmeans=1)
+    shades = small.quantize(_SHADES, method=Image.Quantize.MEDIANCUT)
     palette = shades.getpalette() or []
     counts = [(count, index) for index, count in enumerate(shades.histogram()) if count]
     by_name: dict[str, list[tuple[int, tuple[int, int, int]]]] = {}

