@@ -96,6 +96,13 @@ class DeskSchema(AutoSchema):
         """Read the handler's own docstring; that of a base class would describe nothing."""
         return inspect.getdoc(getattr(self.view, self.method.lower())) or ""
 
+    def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)
+        # Any value includes null; said twice, a null would match both and so, by `oneOf`, neither.
+        if schema and schema.get("oneOf") == [{}, {"type": "null"}]:
+            del schema["oneOf"]
+        return schema
+
 
 class DeskAuthenticationScheme(OpenApiAuthenticationExtension):
     target_class = "orchestrator.access.DeskAuthentication"
