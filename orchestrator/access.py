@@ -180,7 +180,7 @@ class HasAccess(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         if not request.user.is_authenticated:
             return False
-        if request.auth is not None and USER_SCOPE not in request.auth.scopes:
+        if isinstance(request.auth, ApiToken) and USER_SCOPE not in request.auth.scopes:
             raise problems.Forbidden(f"This token may not be used here; it lacks the scope `{USER_SCOPE}`.")
         return True
 
@@ -213,6 +213,6 @@ class IsService(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         if not request.user.is_authenticated:
             return False
-        if request.auth is None or SERVICE_SCOPE not in request.auth.scopes:
+        if not isinstance(request.auth, ApiToken) or SERVICE_SCOPE not in request.auth.scopes:
             raise problems.Forbidden(f"This is for workers; send a token with the scope `{SERVICE_SCOPE}`.")
         return True
