@@ -81,6 +81,9 @@ class ImportPipeline:
     def cluster_of(self, config: Mapping[str, Any]) -> Cluster:
         return Cluster.DEFAULT
 
+    def n_together(self, config: Mapping[str, Any]) -> int:
+        return 1
+
     def run(self, item: WorkItem, context: Context) -> Result:
         """Return `{taken: [image id], present: [image id], refused: [{name, reason}]}` of this item's files."""
         dataset = Dataset.objects.filter(pk=context.job.config["datasetId"]).first()

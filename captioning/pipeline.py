@@ -38,6 +38,11 @@ class CaptioningPipeline:
         """Local vision runs where processes are allowed to hold its models."""
         return Cluster.VISION if config.get("providerKind") == ProviderKind.LOCAL_VISION else Cluster.DEFAULT
 
+    def n_together(self, config: Mapping[str, Any]) -> int:
+        """Local vision looks once at an image for all its perspectives, and these are neighbours."""
+        is_local = config.get("providerKind") == ProviderKind.LOCAL_VISION
+        return len(config["perspectives"]) if is_local else 1
+
     def run(self, item: WorkItem, context: Context) -> Result:
         """Caption one image. What is stored with the item is the answer, following the perspective's schema."""
         options = Options(context.job.config.get("options", {}))

@@ -192,6 +192,12 @@ def free(token: UUID) -> None:
         )
 
 
+def clusters_with_expired_leases() -> list[str]:
+    """Name the clusters whose workers should look for lost ones."""
+    found = sql.rows("expired_leases", {"lease": settings.LEASE_SECONDS})
+    return [cluster for (cluster,) in found]
+
+
 def recover() -> list[int]:
     """Free the lanes whose lease ran out and give their items back, or up. Returns the jobs' primary keys."""
     with transaction.atomic():

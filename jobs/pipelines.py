@@ -124,6 +124,9 @@ class Pipeline(Protocol):
     def cluster_of(self, config: Mapping[str, Any]) -> Cluster:
         """Name the cluster that a job with this config runs on."""
 
+    def n_together(self, config: Mapping[str, Any]) -> int:
+        """Say how many neighbouring items one worker should claim at once, because they share work; mostly 1."""
+
     def run(self, item: WorkItem, context: Context) -> Result:
         """Do the work, outside any transaction. Raises Outcome; any other exception is a bug and fails the item."""
 

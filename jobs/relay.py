@@ -1,4 +1,4 @@
-"""What the web process does beside answering: publish what is left, ring canaries, deliver to the broker, listen."""
+"""What the web process does beside answering: publish, call for repairs, ring canaries, deliver, listen."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import psycopg
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection
 
-from . import broker, canary, connections, outbox
+from . import broker, canary, connections, lanes, outbox, wake
 from .live import listener
 
 logger = logging.getLogger(__name__)
 
 # A stream that cannot be published is a bug, told once in this time; the others go on.
 _POISONED_SECONDS = 30.0
+# Between two looks at leases that ran out: items of a lost worker are back that soon after the lease.
+_LEASE_WATCH_SECONDS = 1.0
 
 
 class Relay:
@@ -27,10 +29,15 @@ class Relay:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._skipped_until: dict[int | None, float] = {}
+        self._reconcile_at = float("-inf")
 
     def start(self) -> None:
         listener.start()
-        turns: dict[str, Callable[[], None]] = {"relay": self._publish, "canary": self._ring}
+        turns: dict[str, Callable[[], None]] = {
+            "relay": self._publish,
+            "canary": self._ring,
+            "repair": self._call_for_repairs,
+        }
         if settings.MESSAGE_BROKER_URL:
             turns["broker"] = lambda: broker.run(self._stopping.wait)
         for name, turn in turns.items():
@@ -83,6 +90,19 @@ class Relay:
                 self._skipped_until[job_pk] = now + _POISONED_SECONDS
         connections.release()
         self._stopping.wait(pause_seconds)
+
+    def _call_for_repairs(self) -> None:
+        """Wake a worker when a lease has run out, and the great repair every RECONCILE_SECONDS.
+
+        Django-Q's own schedule calls for the latter too, but only once a minute and from a live cluster.
+        """
+        for cluster in lanes.clusters_with_expired_leases():
+            wake.workers(cluster)
+        if time.monotonic() >= self._reconcile_at:
+            self._reconcile_at = time.monotonic() + settings.RECONCILE_SECONDS
+            wake.repair()
+        connections.release()
+        self._stopping.wait(_LEASE_WATCH_SECONDS)
 
     def _ring(self) -> None:
         canary.ring()

@@ -65,7 +65,8 @@ class Slice:
         self.cluster = cluster
         self.pipeline = registry[lane.job.pipeline]
         self.ends_at = time.monotonic() + settings.SLICE_SECONDS
-        self.batch = 1
+        self.n_together = min(self.pipeline.n_together(lane.job.config), lane.max_batch)
+        self.batch = self.n_together
         self._flags_read_at = float("-inf")
         self._stopped = False
         self._published_at = float("-inf")
@@ -155,7 +156,7 @@ class Slice:
     def _adapt_batch(self, seconds_per_item: float) -> None:
         """Aim for a quarter of a second of work; slow items go one by one, and growth is gradual."""
         fitting = int(TARGET_SECONDS / max(seconds_per_item, 1e-6))
-        self.batch = max(1, min(fitting, self.batch * 4, self.lane.max_batch))
+        self.batch = max(self.n_together, min(fitting, self.batch * 4, self.lane.max_batch))
 
     def stopped(self) -> bool:
         """True once the job was cancelled, the lane lost or this worker told to stop."""

@@ -38,6 +38,11 @@ def close_items(job_pk: int) -> None:
     async_task("jobs.reconcile.close_items_of_cancelled", job_pk, q_options={"cluster": "default"})
 
 
+def repair() -> None:
+    """Enqueue the repair of everything that was lost (jobs/reconcile.py)."""
+    async_task("jobs.reconcile.reconcile", q_options={"cluster": "default"})
+
+
 def n_queued(cluster: str) -> int:
     """Count the tasks that wait for this cluster and could be taken now."""
     return OrmQ.objects.filter(key=cluster, lock__lte=timezone.now()).count()

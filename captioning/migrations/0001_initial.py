@@ -8,193 +8,354 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('jobs', '0001_initial'),
+        ("jobs", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Perspective',
+            name="Perspective",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.TextField(unique=True, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9_-]{1,64}$', 'Use 1 to 64 letters, digits, _ or -.')])),
-                ('module', models.TextField(db_default='default', default='default')),
-                ('enabled', models.BooleanField(db_default=True, default=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.TextField(
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9_-]{1,64}$", "Use 1 to 64 letters, digits, _ or -."
+                            )
+                        ],
+                    ),
+                ),
+                ("module", models.TextField(db_default="default", default="default")),
+                ("enabled", models.BooleanField(db_default=True, default=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Provider',
+            name="Provider",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.TextField(unique=True)),
-                ('kind', models.TextField()),
-                ('environment', models.TextField(choices=[('cloud', 'cloud'), ('local', 'local')])),
-                ('base_url', models.TextField(blank=True, default='')),
-                ('api_key_encrypted', models.BinaryField(blank=True, default=b'')),
-                ('is_enabled', models.BooleanField(db_default=True, default=True)),
-                ('default_model', models.TextField(blank=True, default='')),
-                ('requests_per_minute', models.PositiveIntegerField(blank=True, null=True)),
-                ('tokens_per_minute', models.PositiveIntegerField(blank=True, null=True)),
-                ('input_price_usd', models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True)),
-                ('output_price_usd', models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True)),
-                ('modes', models.JSONField(blank=True, default=dict, editable=False)),
-                ('last_probe', models.JSONField(blank=True, editable=False, null=True)),
-                ('last_probe_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.TextField(unique=True)),
+                ("kind", models.TextField()),
+                ("environment", models.TextField(choices=[("cloud", "cloud"), ("local", "local")])),
+                ("base_url", models.TextField(blank=True, default="")),
+                ("api_key_encrypted", models.BinaryField(blank=True, default=b"")),
+                ("is_enabled", models.BooleanField(db_default=True, default=True)),
+                ("default_model", models.TextField(blank=True, default="")),
+                ("requests_per_minute", models.PositiveIntegerField(blank=True, null=True)),
+                ("tokens_per_minute", models.PositiveIntegerField(blank=True, null=True)),
+                ("input_price_usd", models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True)),
+                ("output_price_usd", models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True)),
+                ("modes", models.JSONField(blank=True, default=dict, editable=False)),
+                ("last_probe", models.JSONField(blank=True, editable=False, null=True)),
+                ("last_probe_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Dataset',
+            name="Dataset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.TextField(unique=True, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9_-]{1,64}$', 'Use 1 to 64 letters, digits, _ or -.')])),
-                ('description', models.TextField(blank=True, db_default='', default='')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('owner', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='datasets', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.TextField(
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9_-]{1,64}$", "Use 1 to 64 letters, digits, _ or -."
+                            )
+                        ],
+                    ),
+                ),
+                ("description", models.TextField(blank=True, db_default="", default="")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="datasets",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Image',
+            name="Image",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('path', models.TextField()),
-                ('sha256', models.CharField(max_length=64)),
-                ('stored_as', models.TextField()),
-                ('format', models.TextField()),
-                ('size', models.PositiveBigIntegerField()),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('n_frames', models.PositiveIntegerField(db_default=1, default=1)),
-                ('taken_at', models.DateTimeField(blank=True, null=True)),
-                ('exif', models.JSONField(blank=True, db_default={}, default=dict)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='images', to='captioning.dataset')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("path", models.TextField()),
+                ("sha256", models.CharField(max_length=64)),
+                ("stored_as", models.TextField()),
+                ("format", models.TextField()),
+                ("size", models.PositiveBigIntegerField()),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("n_frames", models.PositiveIntegerField(db_default=1, default=1)),
+                ("taken_at", models.DateTimeField(blank=True, null=True)),
+                ("exif", models.JSONField(blank=True, db_default={}, default=dict)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="images", to="captioning.dataset"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PerspectiveVersion',
+            name="PerspectiveVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('type', models.TextField(choices=[('perspective', 'Perspective'), ('synthesizer', 'Synthesizer'), ('custom', 'Custom')], default='perspective')),
-                ('display_name', models.TextField()),
-                ('description', models.TextField(blank=True, default='')),
-                ('prompt', models.TextField()),
-                ('schema_fields', models.JSONField()),
-                ('table_columns', models.JSONField(default=list)),
-                ('context_template', models.TextField(blank=True, default='')),
-                ('tags', models.JSONField(blank=True, default=list)),
-                ('priority', models.PositiveIntegerField(default=100)),
-                ('deprecated', models.BooleanField(default=False)),
-                ('replacement', models.TextField(blank=True, null=True)),
-                ('builds_on', models.JSONField(blank=True, default=list)),
-                ('local_vision', models.JSONField(blank=True, default=dict)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('perspective', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='captioning.perspective')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                (
+                    "type",
+                    models.TextField(
+                        choices=[("perspective", "Perspective"), ("synthesizer", "Synthesizer"), ("custom", "Custom")],
+                        default="perspective",
+                    ),
+                ),
+                ("display_name", models.TextField()),
+                ("description", models.TextField(blank=True, default="")),
+                ("prompt", models.TextField()),
+                ("schema_fields", models.JSONField()),
+                ("table_columns", models.JSONField(default=list)),
+                ("context_template", models.TextField(blank=True, default="")),
+                ("tags", models.JSONField(blank=True, default=list)),
+                ("priority", models.PositiveIntegerField(default=100)),
+                ("deprecated", models.BooleanField(default=False)),
+                ("replacement", models.TextField(blank=True, null=True)),
+                ("builds_on", models.JSONField(blank=True, default=list)),
+                ("local_vision", models.JSONField(blank=True, default=dict)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "perspective",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="versions",
+                        to="captioning.perspective",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='perspective',
-            name='current',
-            field=models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='captioning.perspectiveversion'),
+            model_name="perspective",
+            name="current",
+            field=models.ForeignKey(
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="captioning.perspectiveversion",
+            ),
         ),
         migrations.CreateModel(
-            name='Caption',
+            name="Caption",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('source', models.TextField(choices=[('human', 'Human'), ('model', 'Model')])),
-                ('provider', models.TextField(blank=True, db_default='', default='')),
-                ('model', models.TextField(blank=True, db_default='', default='')),
-                ('parameters', models.JSONField(blank=True, db_default={}, default=dict)),
-                ('result', models.JSONField()),
-                ('text', models.TextField(blank=True, db_default='', default='')),
-                ('provenance', models.JSONField(blank=True, db_default={}, default=dict)),
-                ('review', models.TextField(choices=[('proposed', 'Proposed'), ('accepted', 'Accepted'), ('rejected', 'Rejected')], db_default='proposed', default='proposed')),
-                ('review_reason', models.TextField(blank=True, db_default='', default='')),
-                ('is_current', models.BooleanField(db_default=True, default=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='captions', to=settings.AUTH_USER_MODEL)),
-                ('item', models.OneToOneField(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='jobs.jobitem')),
-                ('supersedes', models.OneToOneField(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='superseded_by', to='captioning.caption')),
-                ('image', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='captions', to='captioning.image')),
-                ('perspective', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='captions', to='captioning.perspective')),
-                ('perspective_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='captions', to='captioning.perspectiveversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("source", models.TextField(choices=[("human", "Human"), ("model", "Model")])),
+                ("provider", models.TextField(blank=True, db_default="", default="")),
+                ("model", models.TextField(blank=True, db_default="", default="")),
+                ("parameters", models.JSONField(blank=True, db_default={}, default=dict)),
+                ("result", models.JSONField()),
+                ("text", models.TextField(blank=True, db_default="", default="")),
+                ("provenance", models.JSONField(blank=True, db_default={}, default=dict)),
+                (
+                    "review",
+                    models.TextField(
+                        choices=[("proposed", "Proposed"), ("accepted", "Accepted"), ("rejected", "Rejected")],
+                        db_default="proposed",
+                        default="proposed",
+                    ),
+                ),
+                ("review_reason", models.TextField(blank=True, db_default="", default="")),
+                ("is_current", models.BooleanField(db_default=True, default=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="captions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "item",
+                    models.OneToOneField(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="jobs.jobitem"
+                    ),
+                ),
+                (
+                    "supersedes",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="superseded_by",
+                        to="captioning.caption",
+                    ),
+                ),
+                (
+                    "image",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="captions", to="captioning.image"
+                    ),
+                ),
+                (
+                    "perspective",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="captions",
+                        to="captioning.perspective",
+                    ),
+                ),
+                (
+                    "perspective_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="captions",
+                        to="captioning.perspectiveversion",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ModelCall',
+            name="ModelCall",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('model', models.TextField(blank=True, default='')),
-                ('status_code', models.PositiveSmallIntegerField(null=True)),
-                ('latency_ms', models.PositiveIntegerField()),
-                ('provider_request_id', models.TextField(blank=True, default='')),
-                ('tokens_in', models.PositiveIntegerField(null=True)),
-                ('tokens_out', models.PositiveIntegerField(null=True)),
-                ('tokens_cached', models.PositiveIntegerField(null=True)),
-                ('cost_usd', models.DecimalField(decimal_places=8, max_digits=14, null=True)),
-                ('mode', models.TextField(blank=True, default='')),
-                ('repaired', models.BooleanField(default=False)),
-                ('error_code', models.TextField(blank=True, default='')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('item', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='jobs.jobitem')),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='jobs.job')),
-                ('provider', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='calls', to='captioning.provider')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("model", models.TextField(blank=True, default="")),
+                ("status_code", models.PositiveSmallIntegerField(null=True)),
+                ("latency_ms", models.PositiveIntegerField()),
+                ("provider_request_id", models.TextField(blank=True, default="")),
+                ("tokens_in", models.PositiveIntegerField(null=True)),
+                ("tokens_out", models.PositiveIntegerField(null=True)),
+                ("tokens_cached", models.PositiveIntegerField(null=True)),
+                ("cost_usd", models.DecimalField(decimal_places=8, max_digits=14, null=True)),
+                ("mode", models.TextField(blank=True, default="")),
+                ("repaired", models.BooleanField(default=False)),
+                ("error_code", models.TextField(blank=True, default="")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "item",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="jobs.jobitem"
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="jobs.job"
+                    ),
+                ),
+                (
+                    "provider",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="calls",
+                        to="captioning.provider",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ProviderModel',
+            name="ProviderModel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.TextField()),
-                ('is_enabled', models.BooleanField(db_default=True, default=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('provider', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='models', to='captioning.provider')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.TextField()),
+                ("is_enabled", models.BooleanField(db_default=True, default=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "provider",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="models", to="captioning.provider"
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='dataset',
-            constraint=models.CheckConstraint(condition=models.Q(('name__regex', '^[A-Za-z0-9_-]{1,64}$')), name='dataset_name_form'),
+            model_name="dataset",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("name__regex", "^[A-Za-z0-9_-]{1,64}$")), name="dataset_name_form"
+            ),
         ),
         migrations.AddIndex(
-            model_name='image',
-            index=models.Index(fields=['sha256'], name='image_by_sha256'),
+            model_name="image",
+            index=models.Index(fields=["sha256"], name="image_by_sha256"),
         ),
         migrations.AddIndex(
-            model_name='image',
-            index=models.Index(fields=['dataset', 'path'], name='image_by_path'),
+            model_name="image",
+            index=models.Index(fields=["dataset", "path"], name="image_by_path"),
         ),
         migrations.AddConstraint(
-            model_name='image',
-            constraint=models.UniqueConstraint(fields=('dataset', 'sha256'), name='image_once_in_dataset'),
+            model_name="image",
+            constraint=models.UniqueConstraint(fields=("dataset", "sha256"), name="image_once_in_dataset"),
         ),
         migrations.AddConstraint(
-            model_name='perspectiveversion',
-            constraint=models.UniqueConstraint(fields=('perspective', 'number'), name='perspective_version_once'),
+            model_name="perspectiveversion",
+            constraint=models.UniqueConstraint(fields=("perspective", "number"), name="perspective_version_once"),
         ),
         migrations.AddIndex(
-            model_name='caption',
-            index=models.Index(condition=models.Q(('is_current', True)), fields=['image', 'perspective'], name='caption_current'),
+            model_name="caption",
+            index=models.Index(
+                condition=models.Q(("is_current", True)), fields=["image", "perspective"], name="caption_current"
+            ),
         ),
         migrations.AddIndex(
-            model_name='caption',
-            index=models.Index(condition=models.Q(('is_current', True)), fields=['perspective', 'review', 'id'], name='caption_to_review'),
+            model_name="caption",
+            index=models.Index(
+                condition=models.Q(("is_current", True)),
+                fields=["perspective", "review", "id"],
+                name="caption_to_review",
+            ),
         ),
         migrations.AddIndex(
-            model_name='modelcall',
-            index=models.Index(fields=['provider', '-created_at'], name='model_call_of_provider'),
+            model_name="modelcall",
+            index=models.Index(fields=["provider", "-created_at"], name="model_call_of_provider"),
         ),
         migrations.AddConstraint(
-            model_name='providermodel',
-            constraint=models.UniqueConstraint(fields=('provider', 'name'), name='provider_model_once'),
+            model_name="providermodel",
+            constraint=models.UniqueConstraint(fields=("provider", "name"), name="provider_model_once"),
         ),
     ]

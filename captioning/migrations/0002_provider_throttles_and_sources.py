@@ -7,38 +7,48 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('captioning', '0001_initial'),
+        ("captioning", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Throttle',
+            name="Throttle",
             fields=[
-                ('provider', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='throttle', serialize=False, to='captioning.provider')),
-                ('requests_free_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tokens_free_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "provider",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="throttle",
+                        serialize=False,
+                        to="captioning.provider",
+                    ),
+                ),
+                ("requests_free_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("tokens_free_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
         ),
         migrations.AddField(
-            model_name='perspective',
-            name='owner',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="perspective",
+            name="owner",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddField(
-            model_name='perspectiveversion',
-            name='shipped_digest',
-            field=models.TextField(blank=True, db_default='', default='', editable=False),
+            model_name="perspectiveversion",
+            name="shipped_digest",
+            field=models.TextField(blank=True, db_default="", default="", editable=False),
         ),
         migrations.AddField(
-            model_name='provider',
-            name='source_digest',
-            field=models.TextField(blank=True, db_default='', default='', editable=False),
+            model_name="provider",
+            name="source_digest",
+            field=models.TextField(blank=True, db_default="", default="", editable=False),
         ),
         migrations.AddIndex(
-            model_name='image',
-            index=models.Index(fields=['dataset', 'id'], name='image_walk'),
+            model_name="image",
+            index=models.Index(fields=["dataset", "id"], name="image_walk"),
         ),
     ]

@@ -28,6 +28,9 @@ class WorkbenchPipeline:
     def cluster_of(self, config: Mapping[str, Any]) -> Cluster:
         return Cluster(config.get("cluster", Cluster.DEFAULT))
 
+    def n_together(self, config: Mapping[str, Any]) -> int:
+        return int(config.get("together", 1))
+
     def run(self, item: WorkItem, context: Context) -> Result:
         if log := context.job.config.get("log"):
             with Path(log).open("a") as file:

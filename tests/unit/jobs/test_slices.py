@@ -300,3 +300,20 @@ def test_a_result_that_no_database_takes_fails_its_item_alone(monkeypatch):
 
     assert statuses(job) == ["completed", "failed"]
     assert JobItem.objects.get(job=job, seq=0).result == "ok"
+
+
+def test_items_that_share_work_are_claimed_together_by_one_worker(monkeypatch):
+    claims = []
+    step = lanes.step
+
+    def watched(lane, settlements=(), *, batch, perspectives=None):
+        made = step(lane, settlements, batch=batch, perspectives=perspectives)
+        claims.append(len(made.items))
+        return made
+
+    monkeypatch.setattr(lanes, "step", watched)
+    make_job([{"sleep_seconds": 0.15}] * 6, config={"together": 3})
+
+    work()
+
+    assert [n for n in claims if n] == [3, 3]
