@@ -40,6 +40,12 @@ def unreadiness_of(provider: Provider, model: str) -> str | None:
     return None
 
 
+def n_ready() -> tuple[int, int]:
+    """Count the providers that could be asked now, and all of them."""
+    providers = list(Provider.objects.all())
+    return sum(unreadiness_of(provider, "") is None for provider in providers), len(providers)
+
+
 def model_of(provider: Provider) -> str:
     """Name the model that a provider uses where nobody asks for one; empty if it has none."""
     if provider.kind == ProviderKind.LOCAL_VISION:

@@ -86,6 +86,8 @@ def _draft(body: Mapping[str, Any], user: User) -> Any:
     lines = [context] if isinstance(context, str) else context
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         errors["context"] = ["Give text, or a list of texts."]
+    if not isinstance(body.get("global_context") or "", str):
+        errors["global_context"] = ["Must be text."]
     if errors:
         raise Invalid("The request has errors.", errors=errors)
     options = {name: body[name] for name in _OPTIONS if body.get(name) is not None}

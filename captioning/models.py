@@ -37,6 +37,10 @@ class Dataset(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the images' bytes too, where nobody else uses them (ImageQuerySet.delete)."""
+        return type(self).objects.filter(pk=self.pk).delete()
+
 
 class Image(models.Model):
     """One picture of a data set. Its bytes lie once in the store, under their sha256, however many rows name them."""
@@ -69,6 +73,10 @@ class Image(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset_id}/{self.path}"
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the bytes too, where nobody else uses them (ImageQuerySet.delete)."""
+        return type(self).objects.filter(pk=self.pk).delete()
 
 
 class PerspectiveType(models.TextChoices):

@@ -201,7 +201,7 @@ class EventSerializer(serializers.Serializer):
     type = serializers.ChoiceField(EventType.choices)
     jobId = serializers.UUIDField(allow_null=True)  # noqa: N815
     timestamp = serializers.DateTimeField()
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]  # the envelope's own word, not the serializer's
 
 
 class EventPageSerializer(serializers.Serializer):

@@ -44,7 +44,7 @@ def action(verb: Callable[Concatenate[HttpRequest, P], str]) -> Callable[Concate
             return trigger_client_event(render(request, "_messages.html"), "desk-changed", {})
         return redirect(_page_before(request))
 
-    return login_required(require_POST(view))
+    return login_required(require_POST(view))  # type: ignore[return-value]  # wraps() loses the first argument's name
 
 
 def user_of(request: HttpRequest) -> User:

@@ -10,13 +10,15 @@ from rest_framework.request import Request
 from .problems import Invalid, flatten
 
 
-def read(request: Request, form: type[serializers.Serializer]) -> dict[str, Any]:
+def read(request: Request, form: type[serializers.Serializer], *, partial: bool = False) -> dict[str, Any]:
     """Check a body and return its values. Raises Invalid with the messages of each field.
+
+    partial: fields may be left out, as in a PATCH.
 
     DRF's fields are made for forms and take `0` for false, `12` for text and `false` for a UUID; JSON has types of its
     own, the description promises them, and a client that mixes them up wants to hear of it.
     """
-    checked = form(data=request.data)
+    checked = form(data=request.data, partial=partial)
     errors = _wrong_types(checked, request.data)
     if not checked.is_valid():
         errors = flatten(checked.errors) | errors

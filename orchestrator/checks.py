@@ -58,12 +58,12 @@ def production_has_its_own_secrets(app_configs: Any, **kwargs: Any) -> list[Chec
     key = settings.SECRET_KEY
     if len(key) < _MIN_KEY_LENGTH or key.lower().startswith(_PUBLISHED_KEYS):
         found.append("SECRET_KEY")
-    database = settings.DATABASES["default"]
+    database: dict[str, Any] = settings.DATABASES["default"]
     # A socket in the file system needs no password.
     if database.get("HOST") and not database["HOST"].startswith("/") and _is_published(database.get("PASSWORD")):
         found.append("the password in DATABASE_URL")
-    store = settings.STORAGES["default"].get("OPTIONS", {})
-    if settings.MINIO_ENDPOINT and _is_published(store.get("secret_key")):
+    store: dict[str, Any] = settings.STORAGES["default"]
+    if settings.MINIO_ENDPOINT and _is_published(store.get("OPTIONS", {}).get("secret_key")):
         found.append("MINIO_SECRET_KEY")
     return [
         Error(
@@ -112,10 +112,9 @@ def leases_outlive_slices(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
 
 
 def _clusters() -> dict[str, dict[str, Any]]:
-    base = {name: value for name, value in settings.Q_CLUSTER.items() if name != "ALT_CLUSTERS"}
-    return {"default": base} | {
-        name: base | changes for name, changes in settings.Q_CLUSTER.get("ALT_CLUSTERS", {}).items()
-    }
+    conf: dict[str, Any] = settings.Q_CLUSTER
+    base = {name: value for name, value in conf.items() if name != "ALT_CLUSTERS"}
+    return {"default": base} | {name: base | changes for name, changes in conf.get("ALT_CLUSTERS", {}).items()}
 
 
 def _is_published(password: str | None) -> bool:

@@ -75,9 +75,10 @@ def _answer_once(key: str, digest: str, request: Request, answer: Callable[[], R
         return response
     if known.body_digest != digest:
         raise KeyReused("This key came with another body before; use a new key for a new request.")
-    response = Response(known.response["data"], status=known.status, headers={"Idempotency-Replayed": "true"})
-    if known.response["location"]:
-        response["Location"] = known.response["location"]
+    told: dict[str, Any] = known.response or {}
+    response = Response(told["data"], status=known.status, headers={"Idempotency-Replayed": "true"})
+    if told["location"]:
+        response["Location"] = told["location"]
     return response
 
 

@@ -92,19 +92,19 @@ class DeskSchema(AutoSchema):
     def get_summary(self) -> str:
         return self.get_description().partition("\n")[0].rstrip(".")
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]  # spectacular's form of it
         """Read the handler's own docstring; that of a base class would describe nothing."""
         return inspect.getdoc(getattr(self.view, self.method.lower())) or ""
 
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
-        schema = super()._map_serializer_field(field, direction, bypass_extensions)
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
         # Any value includes null; said twice, a null would match both and so, by `oneOf`, neither.
         if schema and schema.get("oneOf") == [{}, {"type": "null"}]:
             del schema["oneOf"]
         return schema
 
 
-class DeskAuthenticationScheme(OpenApiAuthenticationExtension):
+class DeskAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "orchestrator.access.DeskAuthentication"
     name = ["session", "bearer"]
 

@@ -28,7 +28,8 @@ class Query(serializers.Serializer):
     @classmethod
     def of(cls, request: Request) -> dict[str, Any]:
         """Read and check the parameters of a request. Raises Invalid with the messages of each."""
-        declared = {_spelling(name): name for name in cls().fields}
+        names: list[str] = list(cls().get_fields())
+        declared = {_spelling(name): name for name in names}
         given: dict[str, str] = {}
         errors: dict[str, list[str]] = {}
         for name in request.query_params:

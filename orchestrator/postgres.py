@@ -296,7 +296,7 @@ def _major(programs: Path) -> int:
 
 def _succeeds(command: Sequence[object], **credentials: object) -> bool:
     try:
-        return subprocess.run(command, cwd="/", capture_output=True, check=False, **credentials).returncode == 0  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(command, cwd="/", capture_output=True, check=False, **credentials).returncode == 0  # type: ignore[call-overload]
     except OSError:
         return False
 

@@ -293,7 +293,7 @@ def _problem_of(exception: Exception) -> Problem | None:
         case drf.UnsupportedMediaType():
             return UnsupportedMediaType(str(exception.detail))
         case drf.Throttled():
-            return TooManyRequests(str(exception.detail), retry_after=exception.wait)
+            return TooManyRequests(str(exception.detail), retry_after=getattr(exception, "wait", None))
         case RequestDataTooBig() | TooManyFilesSent():
             return TooLarge("The request is larger than this desk accepts.")
         case SuspiciousOperation():

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -38,21 +39,22 @@ class RequestIdMiddleware:
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest):
-        if iscoroutinefunction(self):
+    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        if self._is_async:
             return self._async(request)
         with carrying(accept(request.headers.get(HEADER))):
-            response = self.get_response(request)
+            response: HttpResponse = self.get_response(request)
             response.headers[HEADER] = current()
             return response
 
     async def _async(self, request: HttpRequest) -> HttpResponse:
         with carrying(accept(request.headers.get(HEADER))):
-            response = await self.get_response(request)
+            response: HttpResponse = await self.get_response(request)
             response.headers[HEADER] = current()
             return response

@@ -14,7 +14,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orchestrator import pages
+from orchestrator import bodies, pages
 from orchestrator.etags import ConditionalView
 from orchestrator.idempotency import idempotent
 from orchestrator.parsers import LenientJSONParser
@@ -124,13 +124,12 @@ class DatasetList(DatasetView):
     @idempotent
     def post(self, request: Request) -> Response:
         """Make an empty data set."""
-        form = DatasetFormSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
+        given = bodies.read(request, DatasetFormSerializer)
         try:
             with transaction.atomic():
-                dataset = Dataset.objects.create(owner_id=request.user.pk, **form.validated_data)
+                dataset = Dataset.objects.create(owner_id=request.user.pk, **given)
         except IntegrityError:
-            raise _taken(form.validated_data["name"]) from None
+            raise _taken(given["name"]) from None
         return Response(_one(dataset.pk), status=201, headers={"Location": f"/api/datasets/{dataset.name}"})
 
 
@@ -144,13 +143,12 @@ class DatasetDetail(DatasetView):
     def patch(self, request: Request, name: str) -> Response:
         """Change the name or the description; what is not named stays."""
         dataset = self.dataset(name)
-        form = DatasetFormSerializer(data=request.data, partial=True)
-        form.is_valid(raise_exception=True)
-        for field, value in form.validated_data.items():
+        given = bodies.read(request, DatasetFormSerializer, partial=True)
+        for field, value in given.items():
             setattr(dataset, field, value)
         try:
             with transaction.atomic():
-                dataset.save(update_fields=[*form.validated_data, "updated_at"])
+                dataset.save(update_fields=[*given, "updated_at"])
         except IntegrityError:
             raise _taken(dataset.name) from None
         return Response(_one(dataset.pk))

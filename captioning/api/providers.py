@@ -10,14 +10,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orchestrator import pages
+from orchestrator import health, pages
 from orchestrator.access import IsStaff, IsStaffOrReads
 from orchestrator.etags import ConditionalView
 from orchestrator.idempotency import idempotent
 from orchestrator.openapi import ANY_OBJECT
 from orchestrator.problems import Invalid, NotFound
 
-from .. import probing, provider_forms
+from .. import capabilities, probing, provider_forms
 from ..models import Provider, ProviderKind
 from .requests import body_of
 
@@ -192,3 +192,16 @@ def _provider(provider_id: int) -> Provider:
     if provider is None:
         raise NotFound(f"There is no provider {provider_id}.")
     return provider
+
+
+def _providers_health() -> dict[str, Any]:
+    """Tell whether anybody could answer; local vision counts, so a desk without keys is well."""
+    n_ready, n_all = capabilities.n_ready()
+    return {
+        "status": health.HEALTHY if n_ready else health.DEGRADED,
+        "active_providers": n_ready,
+        "total_providers": n_all,
+    }
+
+
+health.register("dwa", _providers_health)

@@ -61,7 +61,8 @@ def boxes(caption: Caption) -> list[Box]:
         for value in caption.result.values()
         if isinstance(value, list)
         for entry in value
-        if isinstance(entry, Mapping) and _is_box(box := entry.get("box"))
+        if isinstance(entry, Mapping) and _is_box(entry.get("box"))
+        for box in [entry["box"]]
     ]
 
 
