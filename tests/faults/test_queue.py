@@ -181,7 +181,8 @@ def test_cancelling_ends_a_native_child_that_ignores_sigterm(bench: Bench, tmp_p
 
 def test_limits_hold_in_a_storm_while_they_change(bench: Bench):
     """Eight workers, thirty jobs, limits moving: nothing starts while as many run as may."""
-    jobs = [bench.make_job([{"sleep_seconds": 0.03}] * 12) for _ in range(30)]
+    bench.post("limits", {"maxConcurrentJobs": 0})
+    jobs = bench.make_job([{"sleep_seconds": 0.03}] * 12, copies=30).split()
     samples: list[tuple[int, int, int, int]] = []
     limits = [(2, 4), (1, 1), (3, 2), (1, 4), (2, 1)]
     turn = 0
