@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 def test_the_captions_of_the_items_finished_last_come_first():
     job = make_job(3)
     work()
-    outbox.publish(job.pk)
+    outbox.publish(job.pk, force=True)
     image, perspective = make_image(make_dataset()), make_perspective()
     captions = [make_caption(image, perspective, item=item) for item in job.items.order_by("seq")]
 
