@@ -15,7 +15,7 @@ run: $(VENV)/run.stamp
 
 test: lint check
 	$(TEST) -n 2 tests/unit tests/api
-	$(TEST) tests/faults
+	$(TEST) tests/faults/test_queue.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check $(CODE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +25,9 @@ from .states import DONE, FINAL, EventType, JobStatus
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+
+_encode = DjangoJSONEncoder().encode  # one encoder for a million items
 
 
 class UnknownDependency(Conflict):
@@ -143,7 +145,7 @@ def _copy_items(job: Job, draft: JobDraft) -> tuple[int, list[tuple[int, int, in
                     seq,
                     item.image_path,
                     item.perspective,
-                    json.dumps(item.payload, cls=DjangoJSONEncoder) if item.payload else "{}",
+                    _encode(item.payload) if item.payload else "{}",
                     "waiting" if sources else "pending",
                     len(sources),
                     draft.max_attempts,
