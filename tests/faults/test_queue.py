@@ -230,3 +230,59 @@ def test_a_stop_in_the_middle_costs_no_attempt_and_the_next_start_goes_on():
             bench.assert_counters_are_exact(job_id)
         finally:
             bench.end()
+
+
+# A worker is held at a point of its slice by the database itself: the first row that passes makes its statement sleep.
+# Nothing of the process is patched; the sequence is not transactional, so a rolled-back hold does not come twice.
+POINTS = {
+    "taking a lane": ("jobs_lane", "OLD.token IS NULL AND NEW.token IS NOT NULL"),
+    "claiming": ("jobs_jobitem", "OLD.status = 'pending' AND NEW.status = 'running'"),
+    "writing the result": ("jobs_jobitem", "OLD.status = 'running' AND NEW.status = 'completed'"),
+    "releasing the lane": ("jobs_lane", "OLD.token IS NOT NULL AND NEW.token IS NULL"),
+}
+
+
+def hold_first_worker_at(bench: Bench, point: str) -> None:
+    table, condition = POINTS[point]
+    with bench.connect() as connection:
+        connection.execute("CREATE SEQUENCE hold")
+        connection.execute(
+            "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN IF nextval('hold') = 1 THEN PERFORM pg_sleep(120); END IF; RETURN NEW; END $$"
+        )
+        connection.execute(
+            f"CREATE TRIGGER hold BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION hold()"
+        )
+
+
+def let_go(bench: Bench) -> None:
+    with bench.connect() as connection:
+        connection.execute("DROP FUNCTION hold CASCADE")
+        connection.execute("DROP SEQUENCE hold")
+
+
+def process_behind(client_port: int) -> psutil.Process:
+    """Find the process at the other end of a database connection."""
+    owners = [found.pid for found in psutil.net_connections("tcp") if found.laddr and found.laddr.port == client_port]
+    return psutil.Process(next(pid for pid in owners if pid))
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_killed_at_any_point_of_its_slice_loses_and_doubles_nothing(bench: Bench, point: str):
+    sleeping = "SELECT pid, client_port FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    hold_first_worker_at(bench, point)
+    try:
+        job_id = bench.make_job([{"sleep_seconds": 0.02}] * 20)
+        wait_until(lambda: bench.ask(sleeping))
+        backend, client_port = bench.ask(sleeping)[0]
+
+        process_behind(client_port).kill()
+        bench.ask("SELECT pg_terminate_backend(%s)", backend)
+
+        assert bench.wait_for_end(job_id) == "completed"
+        assert [(seq, result) for seq, _, _, result in bench.items(job_id)] == [
+            (seq, {"seq": seq}) for seq in range(20)
+        ]
+        bench.assert_counters_are_exact(job_id)
+    finally:
+        let_go(bench)
