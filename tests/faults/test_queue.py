@@ -146,7 +146,7 @@ def test_an_item_that_kills_its_worker_ends_as_worker_lost_and_the_rest_complete
 
 
 def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_thaws(bench: Bench, tmp_path: Path):
-    job_id = bench.make_job([{"sleep_seconds": 1.5}] * 2, config={"log": str(tmp_path / "log")})
+    job_id = bench.make_job([{"sleep_seconds": 6}] * 2, config={"log": str(tmp_path / "log")})
     frozen = bench.busy_worker(job_id)
     frozen.suspend()
     try:
@@ -203,9 +203,10 @@ def test_limits_hold_in_a_storm_while_they_change(bench: Bench):
                 turn += 1
             samples += [connection.execute(sql).fetchone() for _ in range(20)]  # type: ignore[misc]
 
-    # Above a limit that was lowered it may only fall; and lanes in service never exceed it.
-    for (_, _, before, _), (max_jobs, max_items, running, lanes) in pairwise(samples):
-        assert running <= max(max_jobs, before)
+    # Above a limit that was lowered it may only fall; a job may have come in just before the limit changed. Lanes in
+    # service are retired with the change itself and never exceed it.
+    for (allowed_before, _, before, _), (max_jobs, max_items, running, lanes) in pairwise(samples):
+        assert running <= max(max_jobs, allowed_before, before)
         assert lanes <= max_items
     assert turn >= 2
     for job_id in jobs:
