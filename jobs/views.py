@@ -26,7 +26,7 @@ from .models import Job, JobItem, Queue
 from .querysets import JobQuerySet
 from .states import ACTIVE, FINAL, ItemStatus, JobStatus
 
-JOBS_A_PAGE = 50
+JOBS_A_PAGE = 25  # each with its buttons; below 150 kB of HTML, and quick to draw anew with every event
 ITEMS_A_PAGE = 50
 RECENTLY_FINISHED = 15
 # Failures that are read to group them by cause; a job with more says so.

@@ -52,8 +52,8 @@ if __name__ == "__main__":
     job_id = fill()
     batch = "/api/perspectives/batch"
     paths = {
-        "API: list of jobs": f"{batch}/list?limit=50",
-        "API: one job with its first items": f"{batch}/status/{job_id}",
+        "API: list of jobs": f"{batch}/list",
+        "API: one job with 500 items": f"{batch}/status/{job_id}",
         "API: failed items": f"{batch}/items/{job_id}/failed?limit=100",
         "API: statistics": f"{batch}/statistics",
         "page: queue": "/queue",
