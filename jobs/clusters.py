@@ -19,8 +19,3 @@ QUEUE_OF: dict[str, str] = {
     Cluster.VISION: QueueName.DEFAULT,
     Cluster.HEAVY: QueueName.HEAVY,
 }
-
-
-def clusters_of(queue: str) -> list[str]:
-    """List the clusters whose jobs take places of this queue."""
-    return [cluster for cluster, name in QUEUE_OF.items() if name == queue]

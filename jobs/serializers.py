@@ -26,28 +26,28 @@ class JobSerializer(serializers.Serializer):
     """A job; fetch it through `for_clients` and render it through `render_jobs`."""
 
     id = serializers.IntegerField(source="pk")
-    jobId = serializers.UUIDField(source="job_id")  # noqa: N815
+    jobId = serializers.UUIDField(source="job_id")
     type = serializers.CharField()
     status = serializers.ChoiceField(JobStatus.choices)
     priority = serializers.IntegerField(min_value=0, max_value=1000)
     position = serializers.IntegerField(allow_null=True, min_value=1)
-    totalImages = serializers.IntegerField(source="total_images")  # noqa: N815
-    processedImages = serializers.IntegerField(source="n_completed")  # noqa: N815
-    failedImages = serializers.IntegerField(source="n_failed")  # noqa: N815
-    cancelledImages = serializers.IntegerField(source="n_cancelled")  # noqa: N815
+    totalImages = serializers.IntegerField(source="total_images")
+    processedImages = serializers.IntegerField(source="n_completed")
+    failedImages = serializers.IntegerField(source="n_failed")
+    cancelledImages = serializers.IntegerField(source="n_cancelled")
     progress = serializers.IntegerField(min_value=0, max_value=100)
     config = serializers.DictField()
-    userId = serializers.IntegerField(source="user_id", allow_null=True)  # noqa: N815
-    createdAt = serializers.DateTimeField(source="created_at")  # noqa: N815
-    startedAt = serializers.DateTimeField(source="started_at", allow_null=True)  # noqa: N815
-    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)  # noqa: N815
+    userId = serializers.IntegerField(source="user_id", allow_null=True)
+    createdAt = serializers.DateTimeField(source="created_at")
+    startedAt = serializers.DateTimeField(source="started_at", allow_null=True)
+    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
     archived = serializers.BooleanField()
-    archiveDate = serializers.DateTimeField(source="archive_date", allow_null=True)  # noqa: N815
+    archiveDate = serializers.DateTimeField(source="archive_date", allow_null=True)
     dependencies = serializers.ListField(child=serializers.UUIDField(), source="depends_on_ids")
-    dependentJobs = serializers.ListField(child=serializers.UUIDField(), source="dependent_ids")  # noqa: N815
-    blockedBy = serializers.ListField(child=serializers.UUIDField(), source="blocking_ids")  # noqa: N815
-    etaSeconds = serializers.FloatField(source="eta_seconds", allow_null=True)  # noqa: N815
-    costUsd = serializers.FloatField(source="total_cost_usd", allow_null=True)  # noqa: N815
+    dependentJobs = serializers.ListField(child=serializers.UUIDField(), source="dependent_ids")
+    blockedBy = serializers.ListField(child=serializers.UUIDField(), source="blocking_ids")
+    etaSeconds = serializers.FloatField(source="eta_seconds", allow_null=True)
+    costUsd = serializers.FloatField(source="total_cost_usd", allow_null=True)
     paused = serializers.BooleanField()
 
 
@@ -105,19 +105,19 @@ class ItemSerializer(serializers.Serializer):
     """An item; fetch it with its job. processingTime is in milliseconds."""
 
     id = serializers.IntegerField(source="pk")
-    jobId = serializers.UUIDField(source="job.job_id")  # noqa: N815
-    imagePath = serializers.CharField(source="image_path")  # noqa: N815
-    imageId = serializers.SerializerMethodField()  # noqa: N815
+    jobId = serializers.UUIDField(source="job.job_id")
+    imagePath = serializers.CharField(source="image_path")
+    imageId = serializers.SerializerMethodField()
     perspective = serializers.CharField()
     status = serializers.ChoiceField(ItemStatus.choices)
     attempts = serializers.IntegerField()
     result = serializers.JSONField()
     error = serializers.CharField(allow_null=True)
-    errorCode = serializers.SerializerMethodField()  # noqa: N815
-    errorPermanent = serializers.BooleanField(source="error_permanent")  # noqa: N815
-    startedAt = serializers.DateTimeField(source="started_at", allow_null=True)  # noqa: N815
-    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)  # noqa: N815
-    processingTime = serializers.IntegerField(source="processing_time", allow_null=True)  # noqa: N815
+    errorCode = serializers.SerializerMethodField()
+    errorPermanent = serializers.BooleanField(source="error_permanent")
+    startedAt = serializers.DateTimeField(source="started_at", allow_null=True)
+    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
+    processingTime = serializers.IntegerField(source="processing_time", allow_null=True)
 
     def get_imageId(self, item: JobItem) -> int | None:  # noqa: N802
         return item.payload.get("image")  # pipelines that work on a stored image name it so
@@ -129,9 +129,9 @@ class ItemSerializer(serializers.Serializer):
 class ClaimedItemSerializer(ItemSerializer):
     """An item in the hands of a worker elsewhere, with what it needs to do it."""
 
-    leaseToken = serializers.UUIDField()  # noqa: N815
-    leaseUntil = serializers.DateTimeField()  # noqa: N815
-    imageUrl = serializers.CharField(allow_null=True)  # noqa: N815
+    leaseToken = serializers.UUIDField()
+    leaseUntil = serializers.DateTimeField()
+    imageUrl = serializers.CharField(allow_null=True)
     prompt = serializers.CharField(allow_null=True)
     schema = serializers.JSONField()
 
@@ -144,17 +144,17 @@ class JobListSerializer(serializers.Serializer):
     total = serializers.IntegerField()
     offset = serializers.IntegerField()
     limit = serializers.IntegerField()
-    queueVersion = serializers.IntegerField()  # noqa: N815
+    queueVersion = serializers.IntegerField()
 
 
 class JobStatusSerializer(serializers.Serializer):
     job = JobSerializer()
     items = ItemSerializer(many=True, required=False, help_text="The first 500")
-    itemsNext = serializers.CharField(  # noqa: N815
+    itemsNext = serializers.CharField(
         allow_null=True, required=False, help_text="`cursor` for the rest under items/{jobId}/list"
     )
     result = serializers.JSONField(help_text="What the job as a whole brought, such as a report")
-    queueVersion = serializers.IntegerField()  # noqa: N815
+    queueVersion = serializers.IntegerField()
 
 
 class ItemPageSerializer(serializers.Serializer):
@@ -165,7 +165,7 @@ class ItemPageSerializer(serializers.Serializer):
 
 class _DoneSerializer(serializers.Serializer):
     success = serializers.BooleanField()
-    jobId = serializers.UUIDField()  # noqa: N815
+    jobId = serializers.UUIDField()
 
 
 class CancelledSerializer(_DoneSerializer):
@@ -178,28 +178,28 @@ class PausedSerializer(_DoneSerializer):
 
 class ArchivedSerializer(_DoneSerializer):
     archived = serializers.BooleanField()
-    archiveDate = serializers.DateTimeField(allow_null=True)  # noqa: N815
+    archiveDate = serializers.DateTimeField(allow_null=True)
 
 
 class RetriedSerializer(_DoneSerializer):
-    retriedItems = serializers.IntegerField()  # noqa: N815
+    retriedItems = serializers.IntegerField()
     status = serializers.ChoiceField(JobStatus.choices)
 
 
 class ReorderedSerializer(serializers.Serializer):
     success = serializers.BooleanField()
-    updatedJobs = serializers.IntegerField()  # noqa: N815
+    updatedJobs = serializers.IntegerField()
     ignored = serializers.ListField(child=serializers.UUIDField(), help_text="Unknown, running or final")
-    queueVersion = serializers.IntegerField()  # noqa: N815
+    queueVersion = serializers.IntegerField()
 
 
 class EventSerializer(serializers.Serializer):
     """The envelope of one event, the same for sockets, pollers and the message broker."""
 
-    messageId = serializers.UUIDField()  # noqa: N815
+    messageId = serializers.UUIDField()
     sequence = serializers.IntegerField()
     type = serializers.ChoiceField(EventType.choices)
-    jobId = serializers.UUIDField(allow_null=True)  # noqa: N815
+    jobId = serializers.UUIDField(allow_null=True)
     timestamp = serializers.DateTimeField()
     data = serializers.DictField()  # type: ignore[assignment]  # the envelope's own word, not the serializer's
 
@@ -215,54 +215,54 @@ class ClaimedSerializer(serializers.Serializer):
 
 
 class RenewedSerializer(serializers.Serializer):
-    leaseUntil = serializers.DateTimeField()  # noqa: N815
+    leaseUntil = serializers.DateTimeField()
 
 
 class QueueSerializer(serializers.Serializer):
     name = serializers.ChoiceField(QueueName.choices)
     paused = serializers.BooleanField()
-    maxConcurrentJobs = serializers.IntegerField(source="job_limit")  # noqa: N815
-    maxConcurrentItems = serializers.IntegerField(source="item_limit")  # noqa: N815
+    maxConcurrentJobs = serializers.IntegerField(source="job_limit")
+    maxConcurrentItems = serializers.IntegerField(source="item_limit")
 
 
 class LimitsSerializer(serializers.Serializer):
     queues = QueueSerializer(many=True)
-    queueVersion = serializers.IntegerField()  # noqa: N815
+    queueVersion = serializers.IntegerField()
 
 
 class JobCountsSerializer(serializers.Serializer):
-    last24Hours = serializers.IntegerField()  # noqa: N815
-    last7Days = serializers.IntegerField()  # noqa: N815
-    last30Days = serializers.IntegerField()  # noqa: N815
+    last24Hours = serializers.IntegerField()
+    last7Days = serializers.IntegerField()
+    last30Days = serializers.IntegerField()
 
 
 class PerspectiveUsageSerializer(serializers.Serializer):
     perspective = serializers.CharField()
     count = serializers.IntegerField()
-    averageTime = serializers.FloatField(allow_null=True, help_text="Milliseconds")  # noqa: N815
+    averageTime = serializers.FloatField(allow_null=True, help_text="Milliseconds")
 
 
 class WorkerSerializer(serializers.Serializer):
     name = serializers.CharField()
     host = serializers.CharField(allow_blank=True)
-    heartbeatAt = serializers.DateTimeField()  # noqa: N815
+    heartbeatAt = serializers.DateTimeField()
     running = serializers.IntegerField(help_text="Lanes in its hands")
 
 
 class StatisticsSerializer(serializers.Serializer):
-    activeJobs = serializers.IntegerField()  # noqa: N815
-    pendingJobs = serializers.IntegerField()  # noqa: N815
-    runningJobs = serializers.IntegerField()  # noqa: N815
-    completedJobs = serializers.IntegerField()  # noqa: N815
-    failedJobs = serializers.IntegerField()  # noqa: N815
-    partialJobs = serializers.IntegerField()  # noqa: N815
-    cancelledJobs = serializers.IntegerField()  # noqa: N815
-    archivedJobs = serializers.IntegerField()  # noqa: N815
-    averageWaitTime = serializers.FloatField(allow_null=True, help_text="Seconds")  # noqa: N815
-    averageProcessingTime = serializers.FloatField(allow_null=True, help_text="Seconds")  # noqa: N815
-    itemsPerMinute = serializers.FloatField()  # noqa: N815
-    historicalJobCounts = JobCountsSerializer()  # noqa: N815
-    perspectiveUsage = PerspectiveUsageSerializer(many=True)  # noqa: N815
+    activeJobs = serializers.IntegerField()
+    pendingJobs = serializers.IntegerField()
+    runningJobs = serializers.IntegerField()
+    completedJobs = serializers.IntegerField()
+    failedJobs = serializers.IntegerField()
+    partialJobs = serializers.IntegerField()
+    cancelledJobs = serializers.IntegerField()
+    archivedJobs = serializers.IntegerField()
+    averageWaitTime = serializers.FloatField(allow_null=True, help_text="Seconds")
+    averageProcessingTime = serializers.FloatField(allow_null=True, help_text="Seconds")
+    itemsPerMinute = serializers.FloatField()
+    historicalJobCounts = JobCountsSerializer()
+    perspectiveUsage = PerspectiveUsageSerializer(many=True)
     workers = WorkerSerializer(many=True)
 
 
@@ -278,7 +278,7 @@ class NothingSerializer(serializers.Serializer):
 
 
 class RetrySerializer(serializers.Serializer):
-    itemIds = serializers.ListField(  # noqa: N815
+    itemIds = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
         required=False,
         allow_empty=False,
@@ -290,42 +290,42 @@ class RetrySerializer(serializers.Serializer):
 class FollowSerializer(serializers.Serializer):
     """These jobs follow each other in this order."""
 
-    jobIds = serializers.ListField(child=serializers.UUIDField(), max_length=MAX_NAMED_JOBS)  # noqa: N815
+    jobIds = serializers.ListField(child=serializers.UUIDField(), max_length=MAX_NAMED_JOBS)
 
 
 class BeforeSerializer(serializers.Serializer):
     """One job goes directly before another."""
 
-    jobId = serializers.UUIDField()  # noqa: N815
+    jobId = serializers.UUIDField()
     before = serializers.UUIDField()
-    queueVersion = serializers.IntegerField(required=False, min_value=0)  # noqa: N815
+    queueVersion = serializers.IntegerField(required=False, min_value=0)
 
 
 class AfterSerializer(serializers.Serializer):
     """One job goes directly behind another."""
 
-    jobId = serializers.UUIDField()  # noqa: N815
+    jobId = serializers.UUIDField()
     after = serializers.UUIDField()
-    queueVersion = serializers.IntegerField(required=False, min_value=0)  # noqa: N815
+    queueVersion = serializers.IntegerField(required=False, min_value=0)
 
 
 class PrioritySerializer(serializers.Serializer):
     """One job gets another priority."""
 
-    jobId = serializers.UUIDField()  # noqa: N815
+    jobId = serializers.UUIDField()
     priority = serializers.IntegerField(min_value=0, max_value=1000)
 
 
 class ReorderSerializer(serializers.Serializer):
     """One of three: `{jobIds}`, `{jobId, before | after, queueVersion?}`, `{jobId, priority}`."""
 
-    jobIds = serializers.ListField(  # noqa: N815
+    jobIds = serializers.ListField(
         child=serializers.UUIDField(), required=False, allow_empty=False, max_length=MAX_NAMED_JOBS
     )
-    jobId = serializers.UUIDField(required=False)  # noqa: N815
+    jobId = serializers.UUIDField(required=False)
     before = serializers.UUIDField(required=False)
     after = serializers.UUIDField(required=False)
-    queueVersion = serializers.IntegerField(required=False, min_value=0)  # noqa: N815
+    queueVersion = serializers.IntegerField(required=False, min_value=0)
     priority = serializers.IntegerField(required=False, min_value=0, max_value=1000)
 
     def validate(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -347,26 +347,26 @@ class ClaimSerializer(serializers.Serializer):
 
 
 class HeartbeatSerializer(serializers.Serializer):
-    leaseToken = serializers.UUIDField()  # noqa: N815
+    leaseToken = serializers.UUIDField()
 
 
 class SettleSerializer(serializers.Serializer):
     status = serializers.ChoiceField([ItemStatus.COMPLETED.value, ItemStatus.FAILED.value])
-    leaseToken = serializers.UUIDField()  # noqa: N815
+    leaseToken = serializers.UUIDField()
     result = serializers.JSONField(required=False, allow_null=True, default=None)
     error = serializers.CharField(required=False, allow_null=True, default=None, max_length=20_000)
     permanent = serializers.BooleanField(required=False, default=False)
-    processingTime = serializers.IntegerField(  # noqa: N815
+    processingTime = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=0, max_value=2**31 - 1, help_text="Milliseconds"
     )
 
 
 class ChangeLimitsSerializer(serializers.Serializer):
     queue = serializers.ChoiceField(QueueName.choices, default=QueueName.DEFAULT.value)
-    maxConcurrentJobs = serializers.IntegerField(  # noqa: N815
+    maxConcurrentJobs = serializers.IntegerField(
         required=False, allow_null=True, min_value=0, max_value=64, help_text="null: as the environment says"
     )
-    maxConcurrentItems = serializers.IntegerField(  # noqa: N815
+    maxConcurrentItems = serializers.IntegerField(
         required=False, allow_null=True, min_value=1, max_value=64, help_text="null: as the environment says"
     )
     paused = serializers.BooleanField(required=False)

@@ -72,13 +72,13 @@ class CreateSerializer(serializers.Serializer):
 
 
 class CreatedSerializer(serializers.Serializer):
-    jobId = serializers.UUIDField(allow_null=True)  # noqa: N815
+    jobId = serializers.UUIDField(allow_null=True)
     status = serializers.ChoiceField(choices=JobStatus.choices)
-    createdAt = serializers.DateTimeField(allow_null=True)  # noqa: N815
+    createdAt = serializers.DateTimeField(allow_null=True)
     position = serializers.IntegerField(allow_null=True)
-    totalImages = serializers.IntegerField()  # noqa: N815
-    estimatedStartTime = serializers.DateTimeField(allow_null=True)  # noqa: N815
-    estimatedCostUsd = serializers.FloatField(allow_null=True)  # noqa: N815
+    totalImages = serializers.IntegerField()
+    estimatedStartTime = serializers.DateTimeField(allow_null=True)
+    estimatedCostUsd = serializers.FloatField(allow_null=True)
 
 
 class AnalyzeSerializer(serializers.Serializer):
@@ -89,10 +89,10 @@ class AnalyzeSerializer(serializers.Serializer):
 
 
 class AnalysisSerializer(serializers.Serializer):
-    imagePath = serializers.CharField()  # noqa: N815
-    imageId = serializers.IntegerField()  # noqa: N815
-    existingPerspectives = serializers.ListField(child=serializers.CharField())  # noqa: N815
-    missingPerspectives = serializers.ListField(child=serializers.CharField())  # noqa: N815
+    imagePath = serializers.CharField()
+    imageId = serializers.IntegerField()
+    existingPerspectives = serializers.ListField(child=serializers.CharField())
+    missingPerspectives = serializers.ListField(child=serializers.CharField())
 
 
 class AnalysesSerializer(serializers.Serializer):
@@ -122,9 +122,9 @@ class CaptionedSerializer(serializers.Serializer):
     result = serializers.DictField()
     raw_text = serializers.CharField(allow_null=True)
     text = serializers.CharField(allow_blank=True)
-    imageId = serializers.IntegerField()  # noqa: N815
-    captionId = serializers.IntegerField()  # noqa: N815
-    jobId = serializers.UUIDField()  # noqa: N815
+    imageId = serializers.IntegerField()
+    captionId = serializers.IntegerField()
+    jobId = serializers.UUIDField()
 
 
 class Create(APIView):

@@ -29,7 +29,7 @@ class CaptionSerializer(serializers.Serializer):
     id = serializers.IntegerField(read_only=True)
     image = serializers.IntegerField()
     perspective = serializers.CharField()
-    perspectiveVersion = serializers.CharField(read_only=True)  # noqa: N815
+    perspectiveVersion = serializers.CharField(read_only=True)
     source = serializers.ChoiceField(choices=CaptionSource.choices, read_only=True)  # type: ignore[assignment]
     provider = serializers.CharField(read_only=True, allow_blank=True)
     model = serializers.CharField(read_only=True, allow_blank=True)
@@ -38,10 +38,10 @@ class CaptionSerializer(serializers.Serializer):
     text = serializers.CharField(required=False, allow_blank=True)
     provenance = serializers.DictField(read_only=True)
     review = serializers.ChoiceField(choices=Review.choices, required=False)
-    reviewReason = serializers.CharField(required=False, allow_blank=True)  # noqa: N815
+    reviewReason = serializers.CharField(required=False, allow_blank=True)
     author = serializers.CharField(read_only=True, allow_null=True)
-    isCurrent = serializers.BooleanField(read_only=True)  # noqa: N815
-    createdAt = serializers.DateTimeField(read_only=True)  # noqa: N815
+    isCurrent = serializers.BooleanField(read_only=True)
+    createdAt = serializers.DateTimeField(read_only=True)
     supersedes = serializers.IntegerField(read_only=True, allow_null=True)
 
 
@@ -49,7 +49,7 @@ class CaptionChangeSerializer(serializers.Serializer):
     result = serializers.DictField(required=False)
     text = serializers.CharField(required=False, allow_blank=True)
     review = serializers.ChoiceField(choices=Review.choices, required=False)
-    reviewReason = serializers.CharField(required=False, allow_blank=True)  # noqa: N815
+    reviewReason = serializers.CharField(required=False, allow_blank=True)
 
 
 class CaptionListSerializer(serializers.Serializer):

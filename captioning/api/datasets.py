@@ -50,10 +50,10 @@ class DatasetSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     description = serializers.CharField(allow_blank=True)
-    imageCount = serializers.IntegerField(source="n_images")  # noqa: N815
-    captionCount = serializers.IntegerField(source="n_captions", help_text="Current captions")  # noqa: N815
-    createdAt = serializers.DateTimeField(source="created_at")  # noqa: N815
-    updatedAt = serializers.DateTimeField(source="updated_at")  # noqa: N815
+    imageCount = serializers.IntegerField(source="n_images")
+    captionCount = serializers.IntegerField(source="n_captions", help_text="Current captions")
+    createdAt = serializers.DateTimeField(source="created_at")
+    updatedAt = serializers.DateTimeField(source="updated_at")
 
 
 class DatasetListSerializer(serializers.Serializer):
@@ -78,7 +78,7 @@ class ImportFormSerializer(serializers.Serializer):
 
 
 class ImportStartedSerializer(serializers.Serializer):
-    jobId = serializers.UUIDField()  # noqa: N815
+    jobId = serializers.UUIDField()
 
 
 class DatasetQuery(pages.Window):

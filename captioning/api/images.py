@@ -62,11 +62,11 @@ class ImageSerializer(serializers.Serializer):
     height = serializers.IntegerField(help_text="Pixels, after EXIF orientation")
     format = serializers.CharField(help_text="What the bytes are, whatever the name says")
     size = serializers.IntegerField(help_text="Bytes")
-    takenAt = serializers.DateTimeField(source="taken_at", allow_null=True)  # noqa: N815
-    createdAt = serializers.DateTimeField(source="created_at")  # noqa: N815
+    takenAt = serializers.DateTimeField(source="taken_at", allow_null=True)
+    createdAt = serializers.DateTimeField(source="created_at")
     url = serializers.SerializerMethodField()
-    thumbnailUrl = serializers.SerializerMethodField()  # noqa: N815
-    captionCount = serializers.IntegerField(source="n_captions", help_text="Current captions")  # noqa: N815
+    thumbnailUrl = serializers.SerializerMethodField()
+    captionCount = serializers.IntegerField(source="n_captions", help_text="Current captions")
 
     def get_url(self, image: Image) -> str:
         return f"/api/images/{image.pk}/view"

@@ -77,7 +77,7 @@ class PerspectiveSerializer(serializers.Serializer):
     builds_on = serializers.ListField(child=serializers.CharField(), required=False)
     local_vision = serializers.DictField(required=False)
     enabled = serializers.BooleanField(required=False, default=True)
-    createdAt = serializers.DateTimeField(read_only=True)  # noqa: N815
+    createdAt = serializers.DateTimeField(read_only=True)
 
 
 class PerspectiveListSerializer(serializers.Serializer):

@@ -26,16 +26,16 @@ _ORDERINGS = ("id", "-id", "name", "-name")
 
 class ProviderModelSerializer(serializers.Serializer):
     id = serializers.IntegerField(read_only=True)
-    providerId = serializers.IntegerField(read_only=True)  # noqa: N815
+    providerId = serializers.IntegerField(read_only=True)
     name = serializers.CharField()
-    isEnabled = serializers.BooleanField(required=False, default=True)  # noqa: N815
-    createdAt = serializers.DateTimeField(read_only=True)  # noqa: N815
-    updatedAt = serializers.DateTimeField(read_only=True)  # noqa: N815
+    isEnabled = serializers.BooleanField(required=False, default=True)
+    createdAt = serializers.DateTimeField(read_only=True)
+    updatedAt = serializers.DateTimeField(read_only=True)
 
 
 class RateLimitsSerializer(serializers.Serializer):
-    requestsPerMinute = serializers.IntegerField(allow_null=True, required=False, min_value=1)  # noqa: N815
-    tokensPerMinute = serializers.IntegerField(allow_null=True, required=False, min_value=1)  # noqa: N815
+    requestsPerMinute = serializers.IntegerField(allow_null=True, required=False, min_value=1)
+    tokensPerMinute = serializers.IntegerField(allow_null=True, required=False, min_value=1)
 
 
 class ProviderSerializer(serializers.Serializer):
@@ -45,19 +45,19 @@ class ProviderSerializer(serializers.Serializer):
     name = serializers.CharField(min_length=3, max_length=64)
     kind = serializers.ChoiceField(choices=ProviderKind.choices)
     environment = serializers.ChoiceField(choices=provider_forms.ENVIRONMENTS)
-    baseUrl = serializers.CharField(allow_blank=True)  # noqa: N815
-    apiKey = serializers.CharField(write_only=True, required=False, allow_blank=True, allow_null=True)  # noqa: N815
-    hasApiKey = serializers.BooleanField(read_only=True)  # noqa: N815
-    isEnabled = serializers.BooleanField(required=False, default=True)  # noqa: N815
-    defaultModel = serializers.CharField(required=False, allow_blank=True)  # noqa: N815
+    baseUrl = serializers.CharField(allow_blank=True)
+    apiKey = serializers.CharField(write_only=True, required=False, allow_blank=True, allow_null=True)
+    hasApiKey = serializers.BooleanField(read_only=True)
+    isEnabled = serializers.BooleanField(required=False, default=True)
+    defaultModel = serializers.CharField(required=False, allow_blank=True)
     models = ProviderModelSerializer(many=True, required=False)
-    rateLimits = RateLimitsSerializer(required=False, allow_null=True)  # noqa: N815
-    inputPriceUsd = serializers.FloatField(allow_null=True, required=False)  # noqa: N815
-    outputPriceUsd = serializers.FloatField(allow_null=True, required=False)  # noqa: N815
-    lastProbe = serializers.JSONField(read_only=True, allow_null=True)  # noqa: N815
-    lastProbeAt = serializers.DateTimeField(read_only=True, allow_null=True)  # noqa: N815
-    createdAt = serializers.DateTimeField(read_only=True)  # noqa: N815
-    updatedAt = serializers.DateTimeField(read_only=True)  # noqa: N815
+    rateLimits = RateLimitsSerializer(required=False, allow_null=True)
+    inputPriceUsd = serializers.FloatField(allow_null=True, required=False)
+    outputPriceUsd = serializers.FloatField(allow_null=True, required=False)
+    lastProbe = serializers.JSONField(read_only=True, allow_null=True)
+    lastProbeAt = serializers.DateTimeField(read_only=True, allow_null=True)
+    createdAt = serializers.DateTimeField(read_only=True)
+    updatedAt = serializers.DateTimeField(read_only=True)
 
 
 class ProviderListSerializer(serializers.Serializer):
