@@ -35,11 +35,11 @@ bench: $(VENV)/dev.stamp
 	$(TEST) -s tests/performance
 
 # Versions and hashes without addresses, so that they install through any mirror.
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --extra local-vision --universal --generate-hashes \
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --extra local-vision --extra surveys --universal --generate-hashes \
   --python-version 3.11 --no-header --no-annotate
 lock: $(VENV)/dev.stamp
 	$(COMPILE) --output-file requirements.lock
-	$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --extra local-s3 --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 # Leaves var/, which holds the desk's data.
 clean:
