@@ -12,6 +12,7 @@ from uuid import UUID
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error
@@ -50,20 +51,19 @@ class LiveSocket(AsyncWebsocketConsumer):
         self.job_ids: dict[int, UUID] = {}
         # Messages that come in and events that go out would otherwise mix.
         self.turn = asyncio.Lock()
-        self.pump: asyncio.Task[None] | None = None
+        self.tasks: list[asyncio.Task[None]] = []
         await self.accept()  # before any refusal: a browser sees close codes only of sockets that were open
         try:
             self.user = await _in_database(lambda: visitor(self.scope))
             await self.begin()
         except SocketRefused as refusal:
-            await self.refuse(refusal.code, refusal.detail)
-            await self.close(refusal.close_code)
+            await self.turn_away(refusal)
             return
         except Error:
             logger.exception("a socket could not begin")
             await self.close(UNAVAILABLE)
             return
-        self.pump = asyncio.create_task(self.keep_sending())
+        self.tasks = [asyncio.create_task(self.keep_sending()), asyncio.create_task(self.keep_checking())]
 
     async def begin(self) -> None:
         """Say hello and start with what this address is about. Raises SocketRefused."""
@@ -71,15 +71,15 @@ class LiveSocket(AsyncWebsocketConsumer):
 
     async def disconnect(self, code: int) -> None:
         listener.leave(self.subscription)
-        if self.pump is not None:
-            self.pump.cancel()
+        for task in self.tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self.pump
+                await task
 
     # --- from the client
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self.pump is None:
+        if not self.tasks:
             return  # refused; the close is on its way
         try:
             message = json.loads(text_data or "")
@@ -153,6 +153,19 @@ class LiveSocket(AsyncWebsocketConsumer):
             logger.exception("a socket failed")
             await self.close(INTERNAL_ERROR)
 
+    async def keep_checking(self) -> None:
+        """Close the socket of somebody who logged out, was shut out, or whose token ended."""
+        while True:
+            await asyncio.sleep(settings.SOCKET_RECHECK_SECONDS)
+            try:
+                self.user = await _in_database(lambda: visitor(self.scope))
+            except SocketRefused as refusal:
+                listener.leave(self.subscription)
+                await self.turn_away(refusal)
+                return
+            except Error:
+                logger.warning("could not check who listens; asking again")
+
     async def send_news(self) -> None:
         has_lost, messages = await self.subscription.receive()
         async with self.turn:
@@ -205,6 +218,10 @@ class LiveSocket(AsyncWebsocketConsumer):
 
     async def refuse(self, code: str, detail: str) -> None:
         await self.say("ERROR", code=code, detail=detail)
+
+    async def turn_away(self, refusal: SocketRefused) -> None:
+        await self.refuse(refusal.code, refusal.detail)
+        await self.close(refusal.close_code)
 
     def after_of_address(self) -> int | None:
         """Read `?after=`; anything but a number is as good as none."""

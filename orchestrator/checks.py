@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
@@ -109,6 +110,20 @@ def leases_outlive_slices(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
             )
         )
     return messages
+
+
+@register
+def broker_speaks_http(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    parts = urlsplit(settings.MESSAGE_BROKER_URL)
+    if not settings.MESSAGE_BROKER_URL or (parts.scheme in {"http", "https"} and parts.hostname):
+        return []
+    return [
+        Error(
+            "MESSAGE_BROKER_URL is not an http or https address: no event could be delivered.",
+            hint="Give the whole address that events are posted to, for instance https://broker.example/events.",
+            id="desk.E008",
+        )
+    ]
 
 
 def _clusters() -> dict[str, dict[str, Any]]:

@@ -74,6 +74,9 @@ VARIABLES = (
     Variable(_TIMES, "WATCHDOG_SECONDS", "5", "Between two looks of the supervisor at the signs of life."),
     Variable(_TIMES, "RESTART_SECONDS", "1", "First pause before a dead process starts again; doubles up to 30."),
     Variable(_TIMES, "DRAIN_SECONDS", "9", "From the wish to stop until whatever remains is killed."),
+    Variable(
+        _TIMES, "SOCKET_RECHECK_SECONDS", "15", "Between two looks at whether a websocket's user may still listen."
+    ),
     Variable(_PROVIDERS, "DEFAULT_PROVIDER", "(first that can answer)", "Provider of jobs that name none."),
     Variable(_PROVIDERS, "OPENAI_API_KEY", "(none)", "Makes the provider `openai`.", is_secret=True),
     Variable(_PROVIDERS, "OPENAI_MODEL", "(the provider's)", "Its model."),

@@ -33,7 +33,7 @@ def open_port(django_db_setup: None) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def token_port(django_db_setup: None) -> Iterator[int]:
-    with web(API_ACCESS="token") as port:
+    with web(API_ACCESS="token", SOCKET_RECHECK_SECONDS="1") as port:
         yield port
 
 
@@ -371,6 +371,20 @@ def test_a_token_that_expired_was_revoked_or_lacks_the_scope_is_refused(token_po
     for text, expected in cases:
         with Viewer(token_port, address_of(job), origin=None, token=text) as viewer:
             assert viewer.hear_the_end()[0] == expected
+
+
+def test_an_open_socket_ends_with_its_token(token_port):
+    user = make_user()
+    job = make_published_job(by=user)
+    text = token_of(user, access.USER_SCOPE)
+
+    with Viewer(token_port, address_of(job), origin=None, token=text) as viewer:
+        viewer.hear_until(type="SNAPSHOT")
+        ApiToken.objects.update(revoked_at=Now())
+        code, heard = viewer.hear_the_end()
+
+    assert code == 4401
+    assert heard[-1]["code"] == "not_authenticated"
 
 
 def test_the_job_of_somebody_else_is_as_good_as_none(token_port):

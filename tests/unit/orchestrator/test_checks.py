@@ -75,3 +75,20 @@ def test_durations_that_defeat_each_other_are_named(settings):
     settings.CANARY_STALE_SECONDS = settings.CANARY_SECONDS
 
     assert ids(*checks.leases_outlive_slices(None)) == {"desk.W006", "desk.E007"}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", set()),
+        ("https://broker.example/events", set()),
+        ("http://127.0.0.1:9000", set()),
+        ("amqp://broker.example", {"desk.E008"}),
+        ("broker.example/events", {"desk.E008"}),
+        ("https://", {"desk.E008"}),
+    ],
+)
+def test_a_broker_that_events_cannot_be_posted_to_is_refused(settings, url, expected):
+    settings.MESSAGE_BROKER_URL = url
+
+    assert ids(*checks.broker_speaks_http(None)) == expected
