@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Case, F, OuterRef, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Floor, Greatest
+from django.db.models.query import ModelIterable
 
-from .states import ACTIVE, OPEN_ITEMS, ItemStatus
+from . import sql
+from .states import ACTIVE, OPEN_ITEMS, ItemStatus, JobStatus
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 
 class JobQuerySet(models.QuerySet):
+    # What is told of jobs once they are fetched, as prefetch_related does: one statement for all of them. A correlated
+    # subquery would count the whole queue anew for each row.
+    _told_of_fetched: tuple[Callable[[Sequence[Any]], None], ...] = ()
+
+    def _clone(self) -> JobQuerySet:
+        clone: JobQuerySet = super()._clone()  # type: ignore[misc]
+        clone._told_of_fetched = self._told_of_fetched
+        return clone
+
+    def _fetch_all(self) -> None:
+        is_new = self._result_cache is None
+        super()._fetch_all()  # type: ignore[misc]
+        if is_new and self._result_cache and issubclass(self._iterable_class, ModelIterable):
+            for tell in self._told_of_fetched:
+                tell(self._result_cache)
+
+    def _telling(self, tell: Callable[[Sequence[Any]], None]) -> JobQuerySet:
+        jobs = self._chain()  # type: ignore[attr-defined]
+        jobs._told_of_fetched = (*self._told_of_fetched, tell)
+        return jobs
+
     def in_order(self) -> JobQuerySet:
         """Sort as the queue runs them: lower priority number first, then rank."""
         return self.order_by("priority", "rank", "id")
@@ -54,16 +78,38 @@ class JobQuerySet(models.QuerySet):
         )
 
     def with_position(self) -> JobQuerySet:
-        """Annotate position: 1 for the next job to start, null for jobs that run or are final."""
-        return self.annotate(
-            position=models.expressions.RawSQL(
-                "CASE WHEN jobs_job.status IN ('waiting', 'pending') THEN ("
-                " SELECT count(*) FROM jobs_job ahead WHERE ahead.status IN ('waiting', 'pending')"
-                " AND (ahead.priority, ahead.rank, ahead.id) <= (jobs_job.priority, jobs_job.rank, jobs_job.id)) END",
-                (),
-                output_field=models.IntegerField(),
-            )
-        )
+        """Give each fetched job its position: 1 for the next to start, None for jobs that run or are final."""
+        return self._telling(_tell_positions)
+
+    def with_pace(self) -> JobQuerySet:
+        """Give each fetched job items_per_second and eta_seconds; needs with_counts.
+
+        Both follow the items done last, side by side in as many lanes as work now; None while nothing tells.
+        """
+        return self._telling(_tell_paces)
+
+
+_QUEUED = (JobStatus.WAITING, JobStatus.PENDING)
+
+
+def _tell_positions(jobs: Sequence[Any]) -> None:
+    ids = [job.pk for job in jobs if job.status in _QUEUED]
+    positions = dict(sql.rows("positions", {"ids": ids})) if ids else {}
+    for job in jobs:
+        job.position = positions.get(job.pk)
+
+
+def _tell_paces(jobs: Sequence[Any]) -> None:
+    ids = [job.pk for job in jobs if job.status == JobStatus.RUNNING and not job.paused]
+    paces = {pk: pace for pk, *pace in sql.rows("pace", {"ids": ids})} if ids else {}
+    for job in jobs:
+        job.items_per_second = job.eta_seconds = None
+        milliseconds, n_lanes, seconds_apart = paces.get(job.pk, (0.0, 0, None))
+        if n_lanes:
+            n_left = max(job.total_images - job.n_closed, 0)
+            n_rounds = -(-n_left // n_lanes)
+            job.eta_seconds = round(max(n_rounds * milliseconds / 1000, n_left * (seconds_apart or 0)), 1)
+            job.items_per_second = 1 / max(milliseconds / 1000 / n_lanes, seconds_apart or 0, 1e-6)
 
 
 class ItemQuerySet(models.QuerySet):

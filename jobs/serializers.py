@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Prefetch
 from rest_framework import serializers
 
-from . import sql
 from .clusters import QueueName
-from .models import Job, JobDependency, JobItem, OnFailedDependency
+from .models import Job, JobDependency, OnFailedDependency
 from .querysets import JobQuerySet
 from .states import DONE, FINAL, EventType, ItemStatus, JobStatus
 
@@ -25,35 +24,69 @@ _LONGEST_REASON = 2000
 class JobSerializer(serializers.Serializer):
     """A job; fetch it through `for_clients` and render it through `render_jobs`."""
 
-    id = serializers.IntegerField(source="pk")
-    jobId = serializers.UUIDField(source="job_id")
+    id = serializers.IntegerField()
+    jobId = serializers.UUIDField()
     type = serializers.CharField()
     status = serializers.ChoiceField(JobStatus.choices)
     priority = serializers.IntegerField(min_value=0, max_value=1000)
     position = serializers.IntegerField(allow_null=True, min_value=1)
-    totalImages = serializers.IntegerField(source="total_images")
-    processedImages = serializers.IntegerField(source="n_completed")
-    failedImages = serializers.IntegerField(source="n_failed")
-    cancelledImages = serializers.IntegerField(source="n_cancelled")
+    totalImages = serializers.IntegerField()
+    processedImages = serializers.IntegerField()
+    failedImages = serializers.IntegerField()
+    cancelledImages = serializers.IntegerField()
     progress = serializers.IntegerField(min_value=0, max_value=100)
     config = serializers.DictField()
-    userId = serializers.IntegerField(source="user_id", allow_null=True)
-    createdAt = serializers.DateTimeField(source="created_at")
-    startedAt = serializers.DateTimeField(source="started_at", allow_null=True)
-    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
+    userId = serializers.IntegerField(allow_null=True)
+    createdAt = serializers.DateTimeField()
+    startedAt = serializers.DateTimeField(allow_null=True)
+    completedAt = serializers.DateTimeField(allow_null=True)
     archived = serializers.BooleanField()
-    archiveDate = serializers.DateTimeField(source="archive_date", allow_null=True)
-    dependencies = serializers.ListField(child=serializers.UUIDField(), source="depends_on_ids")
-    dependentJobs = serializers.ListField(child=serializers.UUIDField(), source="dependent_ids")
-    blockedBy = serializers.ListField(child=serializers.UUIDField(), source="blocking_ids")
-    etaSeconds = serializers.FloatField(source="eta_seconds", allow_null=True)
-    costUsd = serializers.FloatField(source="total_cost_usd", allow_null=True)
+    archiveDate = serializers.DateTimeField(allow_null=True)
+    dependencies = serializers.ListField(child=serializers.UUIDField())
+    dependentJobs = serializers.ListField(child=serializers.UUIDField())
+    blockedBy = serializers.ListField(child=serializers.UUIDField())
+    etaSeconds = serializers.FloatField(allow_null=True)
+    costUsd = serializers.FloatField(allow_null=True)
     paused = serializers.BooleanField()
+
+    def to_representation(self, job: Any) -> dict[str, Any]:
+        """Write the members above directly: field by field, DRF takes three times as long."""
+        return {
+            "id": job.pk,
+            "jobId": str(job.job_id),
+            "type": job.type,
+            "status": job.status,
+            "priority": job.priority,
+            "position": job.position,
+            "totalImages": job.total_images,
+            "processedImages": job.n_completed,
+            "failedImages": job.n_failed,
+            "cancelledImages": job.n_cancelled,
+            "progress": int(job.progress),
+            "config": job.config,
+            "userId": job.user_id,
+            "createdAt": _time(job.created_at),
+            "startedAt": _time(job.started_at),
+            "completedAt": _time(job.completed_at),
+            "archived": job.archived,
+            "archiveDate": _time(job.archive_date),
+            "dependencies": [str(link.depends_on.job_id) for link in job.dependencies.all()],
+            "dependentJobs": [str(link.job.job_id) for link in job.dependents.all()],
+            "blockedBy": _blocking_ids(job),
+            "etaSeconds": job.eta_seconds,
+            "costUsd": None if job.total_cost_usd is None else float(job.total_cost_usd),
+            "paused": job.paused,
+        }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def for_clients(jobs: JobQuerySet) -> JobQuerySet:
-    """Fetch with the jobs what their JSON says of lanes and of other jobs: three queries, however many jobs."""
-    return jobs.with_counts().prefetch_related(
+    """Fetch with the jobs what their JSON says of lanes and of other jobs: five queries, however many jobs."""
+    counted = jobs.with_counts().with_position().with_pace()
+    return counted.prefetch_related(
         Prefetch("dependencies", JobDependency.objects.select_related("depends_on").order_by("id")),
         Prefetch("dependents", JobDependency.objects.select_related("job").order_by("id")),
     )
@@ -61,41 +94,15 @@ def for_clients(jobs: JobQuerySet) -> JobQuerySet:
 
 def render_jobs(jobs: Iterable[Job]) -> list[dict[str, Any]]:
     """Write jobs fetched through `for_clients`."""
-    found = list(jobs)
-    positions = dict(_rows("positions", [job.pk for job in found if job.status in _QUEUED]))
-    paces = {
-        pk: (milliseconds, n_lanes)
-        for pk, milliseconds, n_lanes in _rows("pace", [job.pk for job in found if job.status == JobStatus.RUNNING])
-    }
-    for job in found:
-        job.position = positions.get(job.pk)  # type: ignore[attr-defined]
-        job.eta_seconds = _eta_seconds(job, *paces[job.pk]) if job.pk in paces else None  # type: ignore[attr-defined]
-        job.depends_on_ids = [link.depends_on.job_id for link in job.dependencies.all()]  # type: ignore[attr-defined]
-        job.dependent_ids = [link.job.job_id for link in job.dependents.all()]  # type: ignore[attr-defined]
-        job.blocking_ids = _blocking_ids(job)  # type: ignore[attr-defined]
-    return list(JobSerializer(found, many=True).data)
+    serializer = JobSerializer()
+    return [serializer.to_representation(job) for job in jobs]
 
 
-_QUEUED = (JobStatus.WAITING, JobStatus.PENDING)
-
-
-def _rows(name: str, ids: list[int]) -> list[Any]:
-    return sql.rows(name, {"ids": ids}) if ids else []
-
-
-def _eta_seconds(job: Job, milliseconds: float, n_lanes: int) -> float | None:
-    """Estimate what is left from the last items, done side by side by as many lanes as work now."""
-    if job.paused or not n_lanes:
-        return None
-    n_left = max(job.total_images - job.n_closed, 0)  # type: ignore[attr-defined]
-    return round(math.ceil(n_left / n_lanes) * milliseconds / 1000, 1)
-
-
-def _blocking_ids(job: Job) -> list[Any]:
+def _blocking_ids(job: Job) -> list[str]:
     if job.status != JobStatus.WAITING:
         return []
     enough = FINAL if job.on_failed_dependency == OnFailedDependency.RUN else DONE
-    return [link.depends_on.job_id for link in job.dependencies.all() if link.depends_on.status not in enough]
+    return [str(link.depends_on.job_id) for link in job.dependencies.all() if link.depends_on.status not in enough]
 
 
 # --- Items
@@ -104,26 +111,39 @@ def _blocking_ids(job: Job) -> list[Any]:
 class ItemSerializer(serializers.Serializer):
     """An item; fetch it with its job. processingTime is in milliseconds."""
 
-    id = serializers.IntegerField(source="pk")
-    jobId = serializers.UUIDField(source="job.job_id")
-    imagePath = serializers.CharField(source="image_path")
-    imageId = serializers.SerializerMethodField()
+    id = serializers.IntegerField()
+    jobId = serializers.UUIDField()
+    imagePath = serializers.CharField()
+    imageId = serializers.IntegerField(allow_null=True)
     perspective = serializers.CharField()
     status = serializers.ChoiceField(ItemStatus.choices)
     attempts = serializers.IntegerField()
     result = serializers.JSONField()
     error = serializers.CharField(allow_null=True)
-    errorCode = serializers.SerializerMethodField()
-    errorPermanent = serializers.BooleanField(source="error_permanent")
-    startedAt = serializers.DateTimeField(source="started_at", allow_null=True)
-    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
-    processingTime = serializers.IntegerField(source="processing_time", allow_null=True)
+    errorCode = serializers.CharField(allow_null=True)
+    errorPermanent = serializers.BooleanField()
+    startedAt = serializers.DateTimeField(allow_null=True)
+    completedAt = serializers.DateTimeField(allow_null=True)
+    processingTime = serializers.IntegerField(allow_null=True)
 
-    def get_imageId(self, item: JobItem) -> int | None:  # noqa: N802
-        return item.payload.get("image")  # pipelines that work on a stored image name it so
-
-    def get_errorCode(self, item: JobItem) -> str | None:  # noqa: N802
-        return item.error_code or None
+    def to_representation(self, item: Any) -> dict[str, Any]:
+        """Write the members above directly, as jobs do: pages hold 500 of them."""
+        return {
+            "id": item.pk,
+            "jobId": str(item.job.job_id),
+            "imagePath": item.image_path,
+            "imageId": item.payload.get("image"),  # pipelines that work on a stored image name it so
+            "perspective": item.perspective,
+            "status": item.status,
+            "attempts": item.attempts,
+            "result": item.result,
+            "error": item.error,
+            "errorCode": item.error_code or None,
+            "errorPermanent": item.error_permanent,
+            "startedAt": _time(item.started_at),
+            "completedAt": _time(item.completed_at),
+            "processingTime": item.processing_time,
+        }
 
 
 class ClaimedItemSerializer(ItemSerializer):
@@ -134,6 +154,15 @@ class ClaimedItemSerializer(ItemSerializer):
     imageUrl = serializers.CharField(allow_null=True)
     prompt = serializers.CharField(allow_null=True)
     schema = serializers.JSONField()
+
+    def to_representation(self, item: Any) -> dict[str, Any]:
+        return super().to_representation(item) | {
+            "leaseToken": str(item.leaseToken),
+            "leaseUntil": _time(item.leaseUntil),
+            "imageUrl": item.imageUrl,
+            "prompt": item.prompt,
+            "schema": item.schema,
+        }
 
 
 # --- Answers
