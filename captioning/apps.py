@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models.signals import post_migrate
 
@@ -35,3 +35,7 @@ def _bring_up_to_date(using: str = DEFAULT_DB_ALIAS, **kwargs: Any) -> None:
 
     library.load_shipped()
     provider_sources.load()
+    apps.get_model("django_q", "Schedule").objects.using(using).get_or_create(
+        name="empty trash",
+        defaults={"func": "captioning.trash.empty", "schedule_type": "I", "minutes": 10, "repeats": -1},
+    )

@@ -17,7 +17,7 @@ from orchestrator.parsers import is_storable
 from orchestrator.problems import Conflict, NotFound
 from uploads import storage
 
-from . import pictures, workspace
+from . import lookalikes, pictures, workspace
 from .models import Dataset, Image
 from .pictures import PictureRefused
 
@@ -82,6 +82,9 @@ def intake(dataset: Dataset, name: str, file: BinaryIO) -> Taken:
         if Dataset.objects.filter(pk=dataset.pk).exists():
             raise
         raise DatasetGone(f"The data set {dataset.name} was deleted meanwhile.") from None
+    if created:
+        # By itself: a crash between leaves a picture that `find_lookalikes` looks at later.
+        lookalikes.place(image, picture.look)
     return Taken(image, created)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.db.models.functions import Now
@@ -26,6 +28,11 @@ class Dataset(models.Model):
     name = models.TextField(unique=True, validators=[name_validator])
     description = models.TextField(blank=True, default="", db_default="")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="datasets")
+    # Of deleted pictures that may still come back (captioning/trash.py): where they came from, and who deleted them.
+    trash_of = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="trash", editable=False)
+    thrown_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", editable=False
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -42,6 +49,15 @@ class Dataset(models.Model):
         return type(self).objects.filter(pk=self.pk).delete()
 
 
+class ImageState(models.TextChoices):
+    """How far a picture is: the least settled of its current captions decides. A trigger keeps it (migration 0004)."""
+
+    NONE = "none"  # nobody has described it
+    PROPOSED = "proposed"  # at least one caption waits for a verdict
+    REJECTED = "rejected"  # all have a verdict, at least one was turned down
+    ACCEPTED = "accepted"  # all were accepted
+
+
 class Image(models.Model):
     """One picture of a data set. Its bytes lie once in the store, under their sha256, however many rows name them."""
 
@@ -56,6 +72,15 @@ class Image(models.Model):
     n_frames = models.PositiveIntegerField(default=1, db_default=1)
     taken_at = models.DateTimeField(null=True, blank=True)
     exif = models.JSONField(default=dict, db_default={}, blank=True)
+    state = models.TextField(
+        choices=ImageState.choices, default=ImageState.NONE, db_default=ImageState.NONE, editable=False
+    )
+    n_captions = models.PositiveIntegerField(default=0, db_default=0, editable=False)  # current ones; see ImageState
+    # How it looks (captioning/looks.py), null where there is nothing to see in it; the group is shared by those that
+    # look alike, and null until somebody looked.
+    look = models.BigIntegerField(null=True, editable=False)
+    look_bands = ArrayField(models.IntegerField(), default=list, db_default=[], editable=False)
+    look_group = models.BigIntegerField(null=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = ImageQuerySet.as_manager()
@@ -69,6 +94,11 @@ class Image(models.Model):
             models.Index(fields=["dataset", "path"], name="image_by_path"),
             # A job over a whole data set walks it in pages of ids.
             models.Index(fields=["dataset", "id"], name="image_walk"),
+            # The grid of one state, and how many there are of each with how many captions.
+            models.Index(fields=["dataset", "state", "id"], include=["n_captions"], name="image_by_state"),
+            # Which others look like the ones shown, and which might look like a new one.
+            models.Index(fields=["look_group"], name="image_by_look_group"),
+            GinIndex(fields=["look_bands"], name="image_by_look_bands"),
         ]
 
     def __str__(self) -> str:
@@ -271,6 +301,14 @@ class Caption(models.Model):
             models.Index(
                 fields=["perspective", "review", "id"], name="caption_to_review", condition=models.Q(is_current=True)
             ),
+            # Review goes from picture to picture and takes up where it stopped.
+            models.Index(
+                fields=["image", "id"],
+                name="caption_proposed",
+                condition=models.Q(is_current=True, review="proposed"),
+            ),
+            # What one reviewer has done since they sat down.
+            models.Index(fields=["author", "-created_at"], name="caption_by_author"),
         ]
 
     def __str__(self) -> str:

@@ -21,6 +21,8 @@ from PIL import Image as Pillow
 
 from orchestrator.problems import Problem
 
+from . import looks
+
 logger = logging.getLogger(__name__)
 
 # Pillow's name of a format -> suffix and media type. MPO is a JPEG with further views behind the first.
@@ -54,6 +56,7 @@ _decoders = threading.BoundedSemaphore(settings.CORES)
 _ROTATED = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 # Tags that say where in the file something lies, and nothing of the picture.
 _POINTERS = frozenset(ExifTags.IFD) | {0x0111, 0x0117, 0x0144, 0x0145, 0x0201, 0x0202}  # strips, tiles, small JPEG
+_LEAST_SEEN = 64  # pixels of a side that are enough to see what a picture looks like
 _MAX_EXIF_TEXT = 2000
 _FIRST_PHOTOGRAPH = 1826  # a date before is a clock that was never set
 _MAX_EXIF_LIST = 32  # a TIFF lists every strip of its pixels among its tags
@@ -68,7 +71,7 @@ class PictureRefused(Problem):
 
 @dataclass(frozen=True)
 class Picture:
-    """What was read from a picture's bytes. width, height: pixels, after EXIF orientation."""
+    """What was read from a picture's bytes. width, height: pixels, after EXIF orientation. look: see looks.py."""
 
     format: str
     width: int
@@ -76,6 +79,7 @@ class Picture:
     n_frames: int
     taken_at: datetime | None
     exif: dict[str, Any]
+    look: int | None
 
     @property
     def suffix(self) -> str:
@@ -92,12 +96,16 @@ def inspect(file: BinaryIO) -> Picture:
         n_frames = getattr(image, "n_frames", 1)
         exif = _exif(image)
         # At an eighth of its size all bytes of a JPEG are read too, in half the time and a fiftieth of the memory.
-        image.draft(None, (max(1, width // 8), max(1, height // 8)))
+        image.draft(None, (max(_LEAST_SEEN, width // 8), max(_LEAST_SEEN, height // 8)))
         image.load()
+        grey = _in_grey(image).resize((_LEAST_SEEN, _LEAST_SEEN), Pillow.Resampling.BOX)
     # Outside of the block that takes every fault for a damaged picture: from here on a fault is ours.
     if exif.get(ExifTags.Base.Orientation) in _ROTATED:
         width, height = height, width
-    return Picture(image.format or "", width, height, n_frames, _taken_at(exif), _exif_json(exif))
+    if ExifTags.Base.Orientation in exif:
+        grey.getexif()[ExifTags.Base.Orientation] = exif[ExifTags.Base.Orientation]
+        ImageOps.exif_transpose(grey, in_place=True)
+    return Picture(image.format or "", width, height, n_frames, _taken_at(exif), _exif_json(exif), looks.look_of(grey))
 
 
 def first_frame(file: BinaryIO, *, within: tuple[int, int]) -> Pillow.Image:
@@ -249,6 +257,11 @@ def _in_8_bits(image: Pillow.Image) -> Pillow.Image:
         scale = 255 / ((high - low) or 1)
         return image.convert("F").point(lambda level: level * scale + (-low * scale)).convert("L")
     return image
+
+
+def _in_grey(image: Pillow.Image) -> Pillow.Image:
+    plain = _in_8_bits(image)
+    return plain.getchannel(0) if plain.mode == "LAB" else plain.convert("L")  # Pillow converts LAB by profiles only
 
 
 def _in_srgb(image: Pillow.Image, profile: bytes | None) -> Pillow.Image:

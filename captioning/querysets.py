@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db import connection, models, transaction
-from django.db.models import Case, Count, IntegerField, OuterRef, Subquery, Value, When
+from django.db.models import Case, Count, IntegerField, OuterRef, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce
 
 from uploads import storage
@@ -26,16 +26,21 @@ _BATCH = 200  # rows or locks in one statement
 
 class DatasetQuerySet(models.QuerySet):
     def visible_to(self, user: AbstractUser | AnonymousUser) -> DatasetQuerySet:
-        """Own data sets; all of them for staff. A data set without an owner is staff's."""
-        return self if user.is_staff else self.filter(owner_id=user.pk)
+        """Own data sets; all of them for staff. A data set without an owner is staff's, what was deleted nobody's."""
+        kept = self.filter(trash_of=None)
+        return kept if user.is_staff else kept.filter(owner_id=user.pk)
 
     def with_counts(self) -> DatasetQuerySet:
         """Annotate n_images and n_captions (current ones)."""
-        from .models import Caption, Image
+        from .models import Image
 
-        images = Image.objects.filter(dataset=OuterRef("pk"))
-        captions = Caption.objects.current().filter(image__dataset=OuterRef("pk"))
-        return self.annotate(n_images=_count(images, "dataset"), n_captions=_count(captions, "image__dataset"))
+        images = Image.objects.filter(dataset=OuterRef("pk")).order_by().values("dataset")
+        return self.annotate(
+            n_images=Coalesce(Subquery(images.annotate(n=Count("pk")).values("n")), 0, output_field=IntegerField()),
+            n_captions=Coalesce(
+                Subquery(images.annotate(n=Sum("n_captions")).values("n")), 0, output_field=IntegerField()
+            ),
+        )
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete data sets with their images, and the files that nobody else uses once that is committed."""
@@ -43,7 +48,7 @@ class DatasetQuerySet(models.QuerySet):
 
         with transaction.atomic():
             chosen = Dataset.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
-            Image.objects.filter(dataset__in=chosen).delete()
+            Image.objects.filter(Q(dataset__in=chosen) | Q(dataset__trash_of__in=chosen)).delete()
             return super(DatasetQuerySet, chosen).delete()
 
     delete.alters_data = True  # type: ignore[attr-defined]  # Django: never from a template
@@ -51,14 +56,9 @@ class DatasetQuerySet(models.QuerySet):
 
 class ImageQuerySet(models.QuerySet):
     def visible_to(self, user: AbstractUser | AnonymousUser) -> ImageQuerySet:
-        """Images of own data sets; all of them for staff."""
-        return self if user.is_staff else self.filter(dataset__owner_id=user.pk)
-
-    def with_counts(self) -> ImageQuerySet:
-        """Annotate n_captions (current ones)."""
-        from .models import Caption
-
-        return self.annotate(n_captions=_count(Caption.objects.current().filter(image=OuterRef("pk")), "image"))
+        """Images of own data sets; all of them for staff, but for those that were deleted."""
+        kept = self.filter(dataset__trash_of=None)
+        return kept if user.is_staff else kept.filter(dataset__owner_id=user.pk)
 
     def lock_bytes(self, hashes: Sequence[str]) -> None:
         """Be the only one to add or remove rows and files with these sha256, until the transaction ends.
@@ -129,8 +129,9 @@ class CaptionQuerySet(models.QuerySet):
         return self.filter(is_current=True)
 
     def visible_to(self, user: AbstractUser | AnonymousUser) -> CaptionQuerySet:
-        """Captions of own data sets; all of them for staff."""
-        return self if user.is_staff else self.filter(image__dataset__owner_id=user.pk)
+        """Captions of own data sets; all of them for staff, but for those of deleted images."""
+        kept = self.filter(image__dataset__trash_of=None)
+        return kept if user.is_staff else kept.filter(image__dataset__owner_id=user.pk)
 
     def matching(self, words: str) -> CaptionQuerySet:
         """Full-text search; quotes, `or` and a leading minus work as in a web search. Uses the index caption_words."""
@@ -201,9 +202,3 @@ class CaptionQuerySet(models.QuerySet):
         replaced = [row for row in rows if (row.image_id, row.perspective_id) in wanted]
         self.filter(pk__in=[row.pk for row in replaced]).update(is_current=False)
         return {(row.image_id, row.perspective_id): row.pk for row in replaced}
-
-
-def _count(rows: models.QuerySet, by: str) -> Coalesce:
-    """Count rows in a subquery of its own; rows: tied to the outer row by OuterRef over the field `by`."""
-    counted = rows.order_by().values(by).annotate(n=Count("pk")).values("n")
-    return Coalesce(Subquery(counted), 0, output_field=IntegerField())

@@ -159,7 +159,7 @@ class DatasetImages(DatasetView):
                 message = "A cursor goes with the order of ids and without an offset."
                 raise Invalid(message, errors={"cursor": [message]})
             images = images.filter(pk__gt=query["cursor"])
-        window = images.with_counts().select_related("dataset").order_by(*_ORDERINGS[query["ordering"]])
+        window = images.select_related("dataset").order_by(*_ORDERINGS[query["ordering"]])
         # One more than is shown tells whether there is a next page.
         rows = list(window[query["offset"] : query["offset"] + query["limit"] + 1])
         shown = rows[: query["limit"]]
@@ -300,7 +300,7 @@ def _file_name(image: Image) -> str:
 
 def _by_id(pks: Sequence[int]) -> list[Any]:
     """Render images in the order of their ids given."""
-    found = Image.objects.filter(pk__in=pks).with_counts().select_related("dataset").in_bulk()
+    found = Image.objects.filter(pk__in=pks).select_related("dataset").in_bulk()
     return _render(found[pk] for pk in pks if pk in found)
 
 
