@@ -190,7 +190,9 @@ PROVIDER_KEYS = {
 }
 
 # --- Files
-MINIO_ENDPOINT = env.text("MINIO_ENDPOINT")
+MINIO_ENDPOINT = env.text("MINIO_ENDPOINT").rstrip("/")
+MINIO_PUBLIC_ENDPOINT = env.text("MINIO_PUBLIC_ENDPOINT").rstrip("/")
+PRESIGN_SECONDS = env.integer("PRESIGN_SECONDS", 900, 1)
 MEDIA_ROOT = VAR_DIR / "media"
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
@@ -206,7 +208,7 @@ _S3_STORE = {
         "addressing_style": env.choice("AWS_S3_ADDRESSING_STYLE", ["path", "virtual", "auto"], "path"),
         "signature_version": "s3v4",
         "file_overwrite": True,
-        "querystring_expire": env.integer("PRESIGN_SECONDS", 900, 1),
+        "querystring_expire": PRESIGN_SECONDS,
     },
 }
 STORAGES = {
@@ -214,6 +216,15 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
+
+# --- Uploads
+TUS_ENDPOINT = env.text("TUS_ENDPOINT").rstrip("/")
+UPLOAD_MAX_BYTES = env.integer("UPLOAD_MAX_BYTES", 16 * 2**30, 1)
+UPLOAD_QUOTA_BYTES = env.integer("UPLOAD_QUOTA_BYTES", 64 * 2**30, 1)
+UPLOAD_EXPIRE_SECONDS = env.seconds("UPLOAD_EXPIRE_SECONDS", 24 * 3600)
+UPLOAD_LEASE_SECONDS = env.seconds("UPLOAD_LEASE_SECONDS", 15)
+UPLOAD_YIELD_SECONDS = env.seconds("UPLOAD_YIELD_SECONDS", 5)
+UPLOAD_IDLE_SECONDS = env.seconds("UPLOAD_IDLE_SECONDS", 60)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000

@@ -24,5 +24,6 @@ urlpatterns = [
     path("api/redoc", apidocs.Redoc.as_view(), name="redoc"),
     path("", include("jobs.urls")),
     path("", include("captioning.urls")),
+    path("", include("uploads.urls")),
     path("", include("orchestrator.page_urls")),
 ]

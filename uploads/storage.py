@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from asgiref.sync import sync_to_async
 from botocore.exceptions import BotoCoreError, ClientError
@@ -66,9 +66,23 @@ def open_whole(key: str) -> BinaryIO:
     Raises FileMissing, StoreUnavailable.
     """
     with _store(key):
-        file = default_storage.open(key, "rb")
-        file.seek(0)  # S3 asks for the object only now: a missing key shall be said here
-        return cast(BinaryIO, file)
+        if isinstance(default_storage, FileSystemStorage):
+            return cast(BinaryIO, default_storage.open(key, "rb"))
+        # S3Storage would fetch the whole of it into memory.
+        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
+        try:
+            _object(key).download_fileobj(file)
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
+
+
+def size(key: str) -> int:
+    """Return the bytes of a file. Raises FileMissing, StoreUnavailable."""
+    with _store(key):
+        return int(default_storage.size(key))
 
 
 def delete(key: str) -> None:
@@ -82,23 +96,35 @@ class Stream:
 
     Under ASGI Django collects what a synchronous iterator gives before it sends the first byte; and S3Storage fetches
     the whole object into memory before its first read. Both are gone around here.
+
+    start, end: the first byte and the one behind the last; the whole file without them.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, start: int = 0, end: int | None = None) -> None:
+        self._left = None if end is None else end - start
         with _store(key):
             if isinstance(default_storage, FileSystemStorage):
                 self._file = cast(BinaryIO, default_storage.open(key, "rb"))
+                self._file.seek(start)
             else:
-                self._file = default_storage.bucket.Object(default_storage._normalize_name(key)).get()["Body"]  # type: ignore[attr-defined]
+                span = {} if not start and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+                self._file = _object(key).get(**span)["Body"]
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         read = sync_to_async(self._file.read, thread_sensitive=False)
-        while chunk := await read(CHUNK_BYTES):
+        while chunk := await read(CHUNK_BYTES if self._left is None else min(CHUNK_BYTES, self._left)):
+            if self._left is not None:
+                self._left -= len(chunk)
             yield chunk
 
     def close(self) -> None:
         """Called by the response, also when the reader went away."""
         self._file.close()
+
+
+def _object(key: str) -> Any:
+    """Name an object of the bucket, with nothing of Django in between."""
+    return default_storage.bucket.Object(default_storage._normalize_name(key))  # type: ignore[attr-defined]
 
 
 def _put_locally(place: Path, source: BinaryIO) -> None:
@@ -130,7 +156,7 @@ def _store(key: str) -> Iterator[None]:
     try:
         yield
     except (OSError, BotoCoreError, ClientError) as error:
-        if isinstance(error, FileNotFoundError) or _code(error) == "NoSuchKey":
+        if isinstance(error, FileNotFoundError) or _code(error) in {"NoSuchKey", "404"}:
             raise FileMissing(f"The store has no {key}. Upload the original again.") from None
         raise StoreUnavailable(f"The store failed at {key}: {error}. Try again.", retry_after=5) from error
 
