@@ -53,6 +53,8 @@ class JobDraft:
     on_failed_dependency: str = OnFailedDependency.WAIT
     dependencies: Sequence[UUID] = ()
     cluster: Cluster | None = None
+    held: bool = False
+    """Wait until somebody outside the queue calls `release`."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def create_within(draft: JobDraft, *, by: User | None) -> Job:
         queue_id=QUEUE_OF[cluster],
         name=draft.name,
         user=by,
-        status=JobStatus.PENDING if is_ready else JobStatus.WAITING,
+        status=JobStatus.PENDING if is_ready and not draft.held else JobStatus.WAITING,
+        held=draft.held,
         priority=draft.priority,
         config=dict(draft.config),
         max_attempts=draft.max_attempts,

@@ -15,9 +15,9 @@ from django.db import transaction
 from django.db.models import F
 
 from . import sql
-from .models import Executor, Job, JobItem, Lane, OnFailedDependency
+from .models import Executor, Job, JobEvent, JobItem, Lane, OnFailedDependency
 from .pipelines import Finished, Result, WorkItem, WorkJob, registry
-from .states import ItemStatus
+from .states import EventType, ItemStatus
 
 
 @dataclass
@@ -179,6 +179,14 @@ def settle_edges(job_pk: int, done: Sequence[int], failed: Sequence[int]) -> int
 def renew(token: UUID) -> bool:
     """Prolong a lease. False where it is lost."""
     return bool(sql.rows("renew_lane", {"token": token, "lease": settings.LEASE_SECONDS}))
+
+
+def report(lane: HeldLane, item: WorkItem, share: float, detail: str) -> None:
+    """Write down how far the item in hand is, while the lane is still ours. The event only says that there is news."""
+    said = {"itemId": item.id, "name": item.perspective or item.image_path, "progress": share, "detail": detail}
+    with transaction.atomic():
+        if Lane.objects.filter(token=lane.token).update(report=said):
+            JobEvent.objects.create(job_id=lane.job.id, type=EventType.JOB_PROGRESS, request_id=lane.job.request_id)
 
 
 def free(token: UUID) -> None:

@@ -125,6 +125,7 @@ class Job(JobSteps):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="jobs")
     status = models.TextField(choices=JobStatus.choices, default=JobStatus.PENDING, db_default=JobStatus.PENDING)
     paused = models.BooleanField(default=False, db_default=False)
+    held = models.BooleanField(default=False, db_default=False)  # waiting until somebody outside the queue releases it
     executor = models.TextField(choices=Executor.choices, default=Executor.INTERNAL, db_default=Executor.INTERNAL)
     on_failed_dependency = models.TextField(
         choices=OnFailedDependency.choices, default=OnFailedDependency.WAIT, db_default=OnFailedDependency.WAIT
@@ -307,6 +308,9 @@ class Lane(models.Model):
     n_completed = models.PositiveIntegerField(default=0, db_default=0)
     n_failed = models.PositiveIntegerField(default=0, db_default=0)
     cost_usd = models.DecimalField(max_digits=14, decimal_places=8, null=True)  # of what it closed; null is unknown
+    # What the item in hand last said of itself: {itemId, name, progress (0..1), detail}. Here and not with the item,
+    # since a job has a handful of lanes and may have a million items.
+    report = models.JSONField(null=True)
 
     class Meta:
         constraints = [

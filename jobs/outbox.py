@@ -19,7 +19,7 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 
 from . import sql
-from .models import BrokerDelivery, EventStream, Job, JobEvent, JobItem
+from .models import BrokerDelivery, EventStream, Job, JobEvent, JobItem, Lane
 from .states import EventType, ItemStatus
 
 logger = logging.getLogger(__name__)
@@ -98,12 +98,16 @@ def _publish(stream: EventStream) -> int:
     raw = list(JobEvent.objects.filter(job=stream.job_id, sequence=None).order_by("id")[:_LARGEST_BATCH])
     if not raw:
         return 0
-    events, merged = _merge(raw)
-    last_of_items = max((i for i, event in enumerate(events) if event.type in _ITEM_STATUS), default=None)
-    if last_of_items is not None:
+    # A report of a running item says only that there is news; what it is, is read for all of them at once.
+    reports = [event for event in raw if event.type == EventType.JOB_PROGRESS]
+    events, merged = _merge([event for event in raw if event.type != EventType.JOB_PROGRESS])
+    merged += [report.pk for report in reports]
+    counted = [i for i, event in enumerate(events) if event.type in _ITEM_STATUS]
+    counted += [i for i, event in enumerate(events) if reports and event.pk < reports[-1].pk]
+    if counted or reports:
         _describe_items(events)
         # Behind the items it counts, before a transition that they led to.
-        events.insert(last_of_items + 1, _progress(stream.job_id, request_id=events[last_of_items].request_id))
+        events.insert(max(counted, default=-1) + 1, _progress(stream.job_id, request_id=raw[-1].request_id))
     first = stream.sequence + 1
     for sequence, event in enumerate(events, start=first):
         event.sequence = sequence
@@ -168,13 +172,17 @@ def _describe_items(events: Sequence[JobEvent]) -> None:
 
 
 def _progress(job_pk: int | None, *, request_id: str) -> JobEvent:
-    job = Job.objects.with_counts().get(pk=job_pk)
+    job = Job.objects.with_counts().with_pace().get(pk=job_pk)
     counters = {
+        "running": list(
+            Lane.objects.filter(job=job, token__isnull=False, report__isnull=False).values_list("report", flat=True)
+        ),
         "totalImages": job.total_images,
         "processedImages": job.n_completed,
         "failedImages": job.n_failed,
         "cancelledImages": job.n_cancelled,
         "progress": int(job.progress),
+        "etaSeconds": job.eta_seconds,
     }
     return JobEvent(job_id=job_pk, type=EventType.JOB_PROGRESS, data=counters, request_id=request_id)
 

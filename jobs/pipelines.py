@@ -76,6 +76,10 @@ class WorkJob:
     max_attempts: int
 
 
+def _unheard(share: float, detail: str) -> None:
+    """Take a report that nobody reads."""
+
+
 @dataclass
 class Context:
     """The way back from a running item to the queue."""
@@ -84,6 +88,9 @@ class Context:
     deadline_seconds: float
     stopped: Callable[[], bool]
     """True once the job was cancelled, the lease was lost or this worker must stop: raise Cancelled soon."""
+    report: Callable[[float, str], None] = _unheard
+    """Say how far a long item is, as a share of it and in words. Call it as often as you like: only news is written,
+    and that at most four times a second; what was held back is written with a later call."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,10 @@ class Pipeline(Protocol):
         """Check a result that a worker elsewhere sent. Raises Permanent with what is wrong with it."""
 
     def collect(self, job: WorkJob) -> Any:
-        """Give the job's own result, inside the transaction that closes it; None where the items say it all."""
+        """Give the job's own result, inside the transaction that closes it; None where the items say it all.
+
+        Raises Permanent if the items that are done come to nothing without those that failed: the job has then failed.
+        """
 
 
 class Registry:

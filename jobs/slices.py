@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 TARGET_SECONDS = 0.25  # of work in one batch: what a crash repeats, and how late a result may be seen
 FLAGS_SECONDS = 0.5  # how stale the answer of `stopped` may be
+REPORT_SECONDS = 0.25  # between two reports of a running item that are written
 
 
 def run_slice() -> None:
@@ -122,7 +123,7 @@ class Slice:
 
     def _run_one(self, item: WorkItem, deadline_seconds: float) -> Settlement:
         began = time.monotonic()
-        context = Context(self.lane.job, deadline_seconds, self.stopped)
+        context = Context(self.lane.job, deadline_seconds, self.stopped, Reporter(self.lane, item).report)
         cause: Exception | None = None
         result: Result | None = None
         try:
@@ -197,6 +198,30 @@ class Slice:
                 connection.close()
                 close_old_connections()
                 time.sleep(0.2)
+
+
+class Reporter:
+    """Writes down what a running item says of its progress, and lets viewers know."""
+
+    def __init__(self, lane: HeldLane, item: WorkItem) -> None:
+        self.lane = lane
+        self.item = item
+        self._written: tuple[float, str] | None = None
+        self._written_at = float("-inf")
+
+    def report(self, share: float, detail: str) -> None:
+        """Write it unless it is no news or the last news is younger than REPORT_SECONDS. Never raises: nobody waits
+        for it, and the next report comes."""
+        news = (round(min(max(share, 0.0), 1.0), 3), detail)
+        if news == self._written or time.monotonic() - self._written_at < REPORT_SECONDS:
+            return
+        self._written, self._written_at = news, time.monotonic()
+        try:
+            lanes.report(self.lane, self.item, *news)
+        except (OperationalError, InterfaceError):
+            connection.close()
+            return
+        outbox.publish_later(self.lane.job.id)
 
 
 def later(item: WorkItem, outcome: Outcome, elapsed_ms: int | None) -> Settlement:

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class JobStatus(models.TextChoices):
-    WAITING = "waiting"  # left when every job it depends on is done, or failed and it was told to run anyway
+    WAITING = "waiting"  # left when nobody holds it and every job it depends on is done, or failed and may be
     PENDING = "pending"  # left when admission gives it one of the places of its queue
     RUNNING = "running"  # left when its last item closes, when it is cancelled, or when it gives its place back
     COMPLETED = "completed"  # left by retry only when items of it failed, so never

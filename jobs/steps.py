@@ -16,6 +16,7 @@ from orchestrator.problems import Conflict, Invalid
 
 from . import events, wake
 from .clusters import QUEUE_OF
+from .signals import job_closed
 from .states import DONE, FINAL, RETRYABLE, EventType, ItemStatus, JobStatus, sources_of
 
 if TYPE_CHECKING:
@@ -142,6 +143,20 @@ class JobSteps(models.Model):
             self._update(archived=False, archive_date=None, rank=NextRank())
             events.record(EventType.JOB_RESTORED, job=self, by=by, data={"reason": reason})
 
+    def release(self: Job) -> bool:
+        """Let a held job go, once it has no dependency in the way. False if nobody held it: nothing is done then.
+
+        May be called inside the transaction that brings what the job waited for; the job starts after its commit.
+        """
+        with transaction.atomic():
+            self._lock()
+            if not self.held or self.is_final:
+                return False
+            self._update(held=False)
+            self.leave_waiting_if_ready()
+            transaction.on_commit(self._let_next_in)
+        return True
+
     def retry_failed(self: Job, *, by: User | None, item_ids: Sequence[int] | None = None) -> int:
         """Give failed items a new budget of attempts. Returns how many.
 
@@ -215,7 +230,7 @@ class JobSteps(models.Model):
         return self.items.model.objects.filter(status=ItemStatus.RUNNING, lane_token__in=tokens).exists()
 
     def _finish(self: Job) -> None:
-        from .pipelines import registry
+        from .pipelines import Permanent, registry
 
         self._fold_lanes()
         if self.failed_images and not self.processed_images:
@@ -224,7 +239,10 @@ class JobSteps(models.Model):
             status = JobStatus.PARTIAL
         else:
             status = JobStatus.COMPLETED
-        result = registry[self.pipeline].collect(self.as_work_job())
+        try:
+            result = registry[self.pipeline].collect(self.as_work_job())
+        except Permanent:
+            status, result = JobStatus.FAILED, None
         self._close(status, result=result)
         events.record(
             EventType.JOB_FAILED if status == JobStatus.FAILED else EventType.JOB_COMPLETED,
@@ -252,6 +270,7 @@ class JobSteps(models.Model):
         self._fold_lanes()
         self._move(status)
         self._update(completed_at=Now(), paused=False, **columns)
+        transaction.on_commit(lambda: job_closed.send_robust(type(self), job=self))
 
     def _fold_lanes(self: Job) -> None:
         """Move what the lanes counted onto the job's row, so that a closed job needs no sum."""
@@ -333,7 +352,7 @@ class JobSteps(models.Model):
     def leave_waiting_if_ready(self: Job) -> None:
         """Become pending when no dependency is in the way any more. Within the caller's transaction."""
         self._lock()
-        if self.status == JobStatus.WAITING and not self.blocking().exists():
+        if self.status == JobStatus.WAITING and not self.held and not self.blocking().exists():
             self._move(JobStatus.PENDING)
             events.record(EventType.JOB_READY, job=self)
 

@@ -58,6 +58,7 @@ WITH fence AS (
         cost_usd = CASE WHEN tally.n > 0 AND %(cost)s::numeric IS NOT NULL
                         THEN coalesce(lane.cost_usd, 0) + %(cost)s::numeric ELSE lane.cost_usd END,
         cursor = coalesce((SELECT max(seq) FROM claimed), lane.cursor),
+        report = NULL,
         renewed_at = now(),
         lease_expires_at = now() + %(lease)s::float8 * interval '1 second'
     FROM fence, tally

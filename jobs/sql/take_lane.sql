@@ -21,7 +21,7 @@ WITH best AS (
     FOR UPDATE OF lane SKIP LOCKED
 )
 UPDATE jobs_lane lane
-SET token = gen_random_uuid(), owner = %(owner)s, renewed_at = now(),
+SET token = gen_random_uuid(), owner = %(owner)s, report = NULL, renewed_at = now(),
     lease_expires_at = now() + %(lease)s::float8 * interval '1 second'
 FROM best, jobs_job job
 WHERE lane.id = best.id AND job.id = lane.job_id

@@ -101,11 +101,13 @@ def test_items_of_one_window_become_one_message_an_outcome_and_one_of_progress()
         }
     ]
     assert progress.data == {
+        "running": [],
         "totalImages": 5,
         "processedImages": 0,
         "failedImages": 0,
         "cancelledImages": 0,
         "progress": 0,
+        "etaSeconds": None,  # no lane is at work
     }
     assert not JobEvent.objects.filter(job=job, sequence=None).exists()
 
