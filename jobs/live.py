@@ -1,6 +1,6 @@
 """One LISTEN connection a process: it reads what was published once and hands it to every socket that wants it.
 
-It has a thread of its own, so that processes without an event loop can hear what to drop from their caches too.
+It has a thread of its own, so that a slow event loop delays no notification and a slow database no socket.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from django.db import connection
 
 from . import connections
 from .models import Job, JobEvent
@@ -99,7 +98,6 @@ class Listener:
         self._stopping = threading.Event()
         self._followers: dict[int | None, set[Subscription]] = defaultdict(set)
         self._watchers: set[Subscription] = set()
-        self._hooks: dict[str, list[Callable[[], object]]] = defaultdict(list)
 
     # --- who wants to know
 
@@ -122,10 +120,6 @@ class Listener:
                 self._followers[job_pk].discard(subscription)
                 if not self._followers[job_pk]:
                     del self._followers[job_pk]
-
-    def on_drop(self, name: str, callback: Callable[[], object]) -> None:
-        with self._lock:
-            self._hooks[name].append(callback)
 
     # --- the thread
 
@@ -179,9 +173,6 @@ class Listener:
                 quiet_seconds = 0.0
 
     def _heard(self, listening: psycopg.Connection[Any], call: dict[str, Any]) -> None:
-        if "drop" in call:
-            self._drop(call["drop"])
-            return
         with self._lock:
             followers = set(self._followers.get(call["pk"], ()))
             watchers = self._watchers - followers
@@ -205,10 +196,7 @@ class Listener:
     def _resync(self) -> None:
         with self._lock:
             subscriptions = self._watchers.union(*self._followers.values())
-            names = list(self._hooks)
         self._call(subscriptions, lambda subscription: subscription.lose())
-        for name in names:
-            self._drop(name)
 
     def _send(self, subscriptions: set[Subscription], messages: list[Message]) -> None:
         if messages:
@@ -226,16 +214,6 @@ class Listener:
                 for subscription in members:
                     self.leave(subscription)
 
-    def _drop(self, name: str) -> None:
-        with self._lock:
-            callbacks = list(self._hooks.get(name, ()))
-        for callback in callbacks:
-            try:
-                callback()
-            except Exception:
-                # One broken cache must not deafen the process.
-                logger.exception("dropping a cache failed", extra={"cache": name})
-
 
 def _each(action: Callable[[Subscription], None], subscriptions: list[Subscription]) -> None:
     for subscription in subscriptions:
@@ -243,18 +221,3 @@ def _each(action: Callable[[Subscription], None], subscriptions: list[Subscripti
 
 
 listener = Listener()
-
-
-def on_drop(name: str, callback: Callable[[], object]) -> None:
-    """Have `callback` called, on the listening thread, when a process announces that what it calls `name` changed.
-
-    Also after the connection was lost, since announcements may have been missed. Only processes that listen hear any:
-    the web process does; a worker that wants to calls `listener.start()` after it was forked.
-    """
-    listener.on_drop(name, callback)
-
-
-def announce_drop(name: str) -> None:
-    """Tell every process to drop what it remembers as `name`, once the caller's transaction commits."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps({"drop": name})])

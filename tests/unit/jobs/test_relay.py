@@ -1,13 +1,12 @@
 """The background threads of a web process, in this one, on a real database that cuts them off."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
 from django.db import connection
 from django_q.models import OrmQ
 
-from jobs import canary, live
+from jobs import canary
 from jobs.models import EventStream, Job, JobEvent
 from jobs.relay import Relay
 from jobs.states import EventType
@@ -97,20 +96,3 @@ def test_a_stream_that_cannot_be_published_does_not_hold_up_the_others(relay, ca
             cursor.execute("ALTER TABLE jobs_jobevent DROP CONSTRAINT poison")
 
     assert not is_published(poisoned)
-
-
-def test_an_announcement_reaches_whoever_listens_and_a_lost_connection_drops_everything(unstarted, monkeypatch):
-    dropped = []
-    monkeypatch.setattr(live.listener, "_hooks", defaultdict(list))
-    for name in ("limits", "others"):
-        live.on_drop(name, lambda name=name: dropped.append(name))
-    unstarted.start()
-
-    # Once when it begins to listen, and then on what is announced.
-    wait_until(lambda: dropped == ["limits", "others"])
-    live.announce_drop("limits")
-    wait_until(lambda: dropped[2:] == ["limits"])
-    cut_everybody_off()
-
-    # What was announced while nobody listened is unknown, so everything is dropped.
-    wait_until(lambda: dropped[3:] == ["limits", "others"])
