@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -163,7 +163,7 @@ class JobList(QueueView):
         if "type" in query:
             jobs = jobs.filter(type=query["type"])
         if "search" in query:
-            jobs = jobs.filter(_matching(query["search"]))
+            jobs = jobs.search(query["search"])
         response = pages.page(
             for_clients(jobs.order_by(*_ORDERINGS[query["ordering"]])),
             query,
@@ -174,14 +174,6 @@ class JobList(QueueView):
         response.data["queueVersion"] = ordering.queue_version()
         response["ETag"] = etags.of(response.data, without={"etaSeconds"})
         return response
-
-
-def _matching(text: str) -> Q:
-    words = Q(name__icontains=text) | Q(type__icontains=text) | Q(user__username__icontains=text)
-    try:
-        return words | Q(job_id=UUID(text))
-    except ValueError:
-        return words
 
 
 class JobDetail(QueueView):

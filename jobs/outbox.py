@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 
-from . import sql
+from . import sql, tallies
 from .models import BrokerDelivery, EventStream, Job, JobEvent, JobItem, Lane
 from .states import EventType, ItemStatus
 
@@ -106,6 +106,7 @@ def _publish(stream: EventStream) -> int:
     counted += [i for i, event in enumerate(events) if reports and event.pk < reports[-1].pk]
     if counted or reports:
         _describe_items(events)
+        _tally(stream.job_id, events)
         # Behind the items it counts, before a transition that they led to.
         events.insert(max(counted, default=-1) + 1, _progress(stream.job_id, request_id=raw[-1].request_id))
     first = stream.sequence + 1
@@ -169,6 +170,16 @@ def _describe_items(events: Sequence[JobEvent]) -> None:
                 if item_id in items
             ],
         }
+
+
+def _tally(job_pk: int | None, events: Sequence[JobEvent]) -> None:
+    """Count for the charts what closed; described events say how many."""
+    n = dict.fromkeys(_ITEM_STATUS, 0)
+    for event in events:
+        if event.type in n:
+            n[EventType(event.type)] += event.data["count"]
+    if job_pk is not None and any(n.values()):
+        tallies.add(job_pk, n_completed=n[EventType.JOB_ITEM_COMPLETED], n_failed=n[EventType.JOB_ITEM_FAILED])
 
 
 def _progress(job_pk: int | None, *, request_id: str) -> JobEvent:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db import models
 from django.db.models import Case, F, OuterRef, Subquery, Sum, Value, When
@@ -49,6 +51,15 @@ class JobQuerySet(models.QuerySet):
     def visible_to(self, user: AbstractUser | AnonymousUser) -> JobQuerySet:
         """Own jobs; all of them for staff."""
         return self if user.is_staff else self.filter(user_id=user.pk)
+
+    def search(self, text: str) -> JobQuerySet:
+        """Find a text in name, type and user, or the job that has this id."""
+        words = (
+            models.Q(name__icontains=text) | models.Q(type__icontains=text) | models.Q(user__username__icontains=text)
+        )
+        with suppress(ValueError):
+            words |= models.Q(job_id=UUID(text))
+        return self.filter(words)
 
     def with_counts(self) -> JobQuerySet:
         """Annotate n_completed, n_failed, n_cancelled, n_closed, progress (percent) and total_cost_usd.

@@ -7,7 +7,7 @@ import zlib
 
 from django.db import connection, transaction
 
-from . import outbox, sql, wake
+from . import bulk, outbox, sql, wake
 from .admission import admit
 from .clusters import QueueName
 from .models import Executor, Job
@@ -37,6 +37,7 @@ def reconcile() -> None:
     _top_up_slices()
     for job_pk in _cancelled_with_open_items():
         close_items_of_cancelled(job_pk)
+    bulk.run_overdue()
     for stream_pk, _ in outbox.pending_streams():
         outbox.publish_later(stream_pk)
 

@@ -38,6 +38,12 @@ def close_items(job_pk: int) -> None:
     async_task("jobs.reconcile.close_items_of_cancelled", job_pk, q_options={"cluster": "default"})
 
 
+def bulk_action(action_pk: int, seconds: float = 0) -> None:
+    """Enqueue a bulk action, not to be taken before `seconds` have passed; reconcile does it too, should it be lost."""
+    cluster = "default"
+    async_task("jobs.bulk.run", action_pk, q_options={"cluster": cluster, "broker": _DelayedBroker(cluster, seconds)})
+
+
 def repair() -> None:
     """Enqueue the repair of everything that was lost (jobs/reconcile.py)."""
     async_task("jobs.reconcile.reconcile", q_options={"cluster": "default"})
