@@ -1,0 +1,122 @@
+"""Stage align: the pose of post on pre, last on stable ground only, and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from .coarse import hypotheses
+from .parameters import Parameters
+from .pose import Pose, in_site, inverse, moved
+from .registration import Found, Ladder, Level, base_voxel, describe, search, search_ladder, thinned
+from .stability import StableGround, believed, check_stable, check_surroundings, inside, stable_ground
+from .surface import nmad
+from .threads import n_threads
+from .workfolder import WorkFolder, write_facts
+
+Report = Callable[[float, str], None]
+
+
+def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
+    """Write the pose, the residuals on stable ground (stable.npy: x, y, distance, deviation, polygon), and facts."""
+    loaded = folder.facts("load")
+    spacing = float(loaded["spacing_m"])
+    polygons = [shapely.from_wkt(one) for one in loaded["polygons"]]
+    pre, post = folder.array("load", "pre"), folder.array("load", "post")
+    base = base_voxel(spacing, float(np.ptp(pre[:, :2], axis=0).max()))
+    report(0.02, "thinning")
+    thin_pre, thin_post = thinned(pre, base), thinned(post, base)
+    site_m2 = len(pre) * float(loaded["clouds"]["pre"]["spacing_m"]) ** 2
+
+    def residuals(here: NDArray[Any], there: NDArray[Any], spacing_m: float, begin: float) -> StableGround:
+        return stable_ground(
+            here,
+            there,
+            polygons,
+            spacing_m=spacing_m,
+            reach_m=6 * base,
+            site_m2=site_m2,
+            parameters=parameters,
+            report=lambda share: report(begin + 0.1 * share, "comparing stable ground"),
+        )
+
+    pose, found, ladder = np.eye(4), None, None
+    if parameters.alignment != "given":
+        ladder, found = _by_shape(thin_pre, thin_post, spacing, base, parameters, report)
+        pose = found.fit.pose
+    report(0.7, "comparing stable ground")
+    ground = residuals(thin_pre, moved(pose, thin_post), base, 0.7)
+    used = believed(ground)
+    union = shapely.union_all([polygons[n] for n in used])
+    if ladder is not None and found is not None:
+        report(0.8, "registering on stable ground")
+        pose = _on_stable(thin_pre, thin_post, pose, union, base)
+        tolerance = found.fit.tolerance_m
+        check_surroundings(*ladder.agreement(1).signed(pose), union, tolerance)
+    else:
+        tolerance = 3 * base
+    final = residuals(pre, moved(pose, post), spacing, 0.9)
+    ground = final.only(used)
+    check_stable(ground, tolerance)
+    with folder.writing(folder.state("align")) as draft:
+        table = np.column_stack((ground.xy, ground.distance_m, ground.deviation_m, ground.polygon))
+        np.save(draft / "stable.npy", table)
+        np.save(draft / "pose.npy", pose)
+        facts = _facts(pose, np.array(loaded["origin_m"]), found, final, used)
+        write_facts(draft, facts | {"stable_area_m2": float(union.area), "site_area_m2": site_m2})
+    report(1.0, "registered")
+
+
+def _by_shape(
+    pre: NDArray[Any], post: NDArray[Any], spacing: float, base: float, parameters: Parameters, report: Report
+) -> tuple[Ladder, Found]:
+    starts = [np.eye(4)]  # surveys in one reference system mostly fit as they are
+    if parameters.alignment == "search":
+        starts += hypotheses(
+            pre,
+            post,
+            spacing_m=max(spacing, base),
+            min_overlap=parameters.min_overlap,
+            report=lambda share: report(0.05 + 0.35 * share, "searching the heading"),
+        )
+    ladder = search_ladder(pre, post, base, n_threads())
+    found = search(
+        ladder,
+        starts,
+        min_overlap=parameters.min_overlap,
+        report=lambda share: report(0.4 + 0.3 * share, "registering by shape"),
+    )
+    return ladder, found
+
+
+def _on_stable(pre: NDArray[Any], post: NDArray[Any], pose: Pose, union: shapely.Geometry, base: float) -> Pose:
+    """Refine the pose on stable ground alone: change within reach elsewhere would pull it along."""
+    levels = [Level(2 * base, 3 * base), Level(base, 1.6 * base)]
+    here = pre[inside(union.buffer(levels[0].reach_m), pre)]
+    there = post[inside(union, moved(pose, post))]
+    return Ladder(here, there, levels, n_threads()).climb(pose)
+
+
+def _facts(
+    pose: Pose, origin: NDArray[Any], found: Found | None, ground: StableGround, used: list[int]
+) -> dict[str, Any]:
+    kept = ground.only(used)
+    polygons = [asdict(one) | {"is_used": one.polygon in used} for one in ground.verdicts(detrended=False)]
+    return {
+        "pose_local": pose.tolist(),
+        "pose_site": in_site(pose, origin).tolist(),
+        "pose_site_inverse": inverse(in_site(pose, origin)).tolist(),
+        "search": describe(found) if found else None,
+        "stable": {
+            "n_cores": len(kept.xy),
+            "median_m": kept.median_m,
+            "nmad_m": nmad(kept.distance_m),
+            "expected_m": float(np.median(kept.deviation_m)),
+            "polygons": polygons,
+        },
+    }

@@ -1,0 +1,34 @@
+"""What the engine refuses to measure, and why."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Label = Literal["pre", "post", "shp", "shx"]
+
+
+class Refused(Exception):
+    """These inputs carry no trustworthy volume.
+
+    code: a short name that programs compare.
+    detail: what is wrong and what to do about it, for the person who uploaded.
+    label: the upload that is at fault, None if they only fail together.
+    """
+
+    def __init__(self, code: str, detail: str, label: Label | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.label = label
+
+    def as_json(self) -> dict[str, str | None]:
+        return {"code": self.code, "detail": self.detail, "label": self.label}
+
+
+class InvalidParameter(ValueError):
+    """A parameter is unknown or out of its bounds."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field = field
+        self.detail = detail

@@ -1,0 +1,100 @@
+"""Stage load: read what was uploaded, check it, and bring it into one local frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import shapely
+import shapely.affinity
+from pyproj import CRS
+
+from .cloud import Tidied, tidy
+from .errors import Label, Refused
+from .lasfile import checked_crs, read_header, read_points
+from .parameters import Parameters
+from .stablearea import read_stable_area
+from .workfolder import WorkFolder, write_facts
+
+Report = Callable[[float, str], None]
+
+CLOUDS: tuple[Label, Label] = ("pre", "post")
+
+
+def load(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
+    """Write pre.npy and post.npy ((n, 3) metres from the origin), and facts: origin, spacing, polygons, CRS."""
+    given = CRS.from_user_input(parameters.crs) if parameters.crs else None
+    if given is not None:
+        checked_crs(given, None)
+    headers = {}
+    for label in CLOUDS:
+        place = folder.input(label)
+        if place is None:
+            raise Refused("missing", f"Upload the cloud {label}.", label)
+        headers[label] = place, read_header(place, label, parameters)
+
+    origin = None
+    systems: dict[str, CRS | None] = {}
+    facts: dict[str, Any] = {"clouds": {}}
+    with folder.writing(folder.state("load")) as draft:
+        boxes = []
+        for n, label in enumerate(CLOUDS):
+            place, header = headers[label]
+            points, origin, systems[label] = read_points(
+                place,
+                label,
+                header,
+                origin,
+                lambda share, n=n, label=label: report(0.5 * n + 0.3 * share, f"reading {label}"),
+            )
+            report(0.5 * n + 0.3, f"sorting {label}")
+            tidied = tidy(points, label, parameters)
+            np.save(draft / f"{label}.npy", tidied.points)
+            boxes.append(shapely.box(*tidied.points[:, :2].min(axis=0), *tidied.points[:, :2].max(axis=0)))
+            facts["clouds"][label] = _facts_of(tidied, header.n_points)
+        crs = _common(systems["pre"], systems["post"], given)
+        if not boxes[0].intersects(boxes[1]):
+            gap = boxes[0].distance(boxes[1])
+            text = f"The two clouds lie {gap:,.0f} m apart; export both in the same reference system and area."
+            raise Refused("no_overlap", text, "post")
+        polygons = [shapely.affinity.translate(one, -origin[0], -origin[1]) for one in read_stable_area(folder, crs)]
+        facts |= {
+            "origin_m": [float(one) for one in origin],
+            "crs_wkt": crs.to_wkt() if crs else None,
+            "crs_name": crs.name if crs else None,
+            "epsg": crs.to_epsg() if crs else None,
+            "spacing_m": max(one["spacing_m"] for one in facts["clouds"].values()),
+            "polygons": [shapely.to_wkt(one, rounding_precision=-1) for one in _within(polygons, boxes[0])],
+        }
+        write_facts(draft, facts)
+        report(1.0, "loaded")
+
+
+def _facts_of(tidied: Tidied, n_points: int) -> dict[str, Any]:
+    return {
+        "n_points": n_points,
+        "n_used": len(tidied.points),
+        "n_duplicates": tidied.n_duplicates,
+        "n_outliers": tidied.n_outliers,
+        "spacing_m": tidied.spacing_m,
+    }
+
+
+def _common(pre: CRS | None, post: CRS | None, given: CRS | None) -> CRS | None:
+    """Return the one reference system of both clouds; a file without one is taken to share the other's."""
+    if pre is not None and post is not None and not pre.equals(post, ignore_axis_order=True):
+        text = f"pre is in {pre.name}, post in {post.name}; project both to the same system."
+        raise Refused("different_crs", text, "post")
+    found = pre or post
+    if found is not None and given is not None and not found.equals(given, ignore_axis_order=True):
+        raise Refused("different_crs", f"The files say {found.name}, the request says {given.name}; drop one.", None)
+    return found or given
+
+
+def _within(polygons: list[shapely.Polygon], box: shapely.Polygon) -> list[shapely.Polygon]:
+    near = [one for one in polygons if one.intersects(box)]
+    if not near:
+        text = "No polygon of the stable area lies on the first cloud; draw it in the clouds' reference system."
+        raise Refused("stable_area_outside", text, "shp")
+    return near

@@ -1,0 +1,169 @@
+"""How far the stable ground says the two clouds are from each other once registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from .coarse import robust_plane
+from .errors import Refused
+from .m3c2 import Comparison, core_points
+from .parameters import Parameters
+from .surface import nmad
+
+_MOST_CORES = 20_000
+_LEAST_CORES = 40
+_LEAST_SHARE = 0.005  # of the site
+_LEAST_POINTS = 5  # in a cylinder; fewer say nothing about its spread
+_VETO_NMAD = 3.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One polygon: what it says, and whether it is believed."""
+
+    polygon: int
+    n_cores: int
+    median_m: float
+    is_used: bool
+
+
+@dataclass(frozen=True)
+class StableGround:
+    """Distances (M3C2) between the epochs on stable ground; (n,) each, xy (n, 2), metres.
+
+    polygon: index of the polygon that holds the core point.
+    deviation_m: what the scatter of points alone explains.
+    """
+
+    xy: NDArray[np.float64]
+    distance_m: NDArray[np.float64]
+    deviation_m: NDArray[np.float64]
+    polygon: NDArray[np.int64]
+
+    @property
+    def nmad_m(self) -> float:
+        return nmad(self.distance_m)
+
+    @property
+    def median_m(self) -> float:
+        return float(np.median(self.distance_m))
+
+    def only(self, polygons: list[int]) -> StableGround:
+        kept = np.isin(self.polygon, polygons)
+        return StableGround(self.xy[kept], self.distance_m[kept], self.deviation_m[kept], self.polygon[kept])
+
+    def verdicts(self, *, detrended: bool) -> list[Verdict]:
+        """Judge each polygon by its median against the consensus; a lone dissenter beyond 3 NMAD is not believed.
+
+        detrended: the pose is provisional, so that a common offset and tilt say nothing about any polygon.
+        """
+        rest = self.distance_m
+        if detrended:
+            middle = self.xy.mean(axis=0)
+            plane = robust_plane(self.xy - middle, rest)
+            rest = rest - plane[0] - (self.xy - middle) @ plane[1:]
+        found = [(int(one), rest[self.polygon == one]) for one in np.unique(self.polygon)]
+        # The scatter within polygons: a polygon that moved as a whole must not excuse itself.
+        within = nmad(np.concatenate([part - np.median(part) for _, part in found]))
+        return [
+            Verdict(one, len(part), float(np.median(part)), bool(abs(np.median(part)) <= _VETO_NMAD * within))
+            for one, part in found
+        ]
+
+
+def inside(area: shapely.Geometry, points: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the points (n, 2 or more) that lie in an area."""
+    shapely.prepare(area)
+    found: NDArray[np.bool_] = shapely.contains_xy(area, points[:, 0], points[:, 1])
+    return found
+
+
+def stable_ground(
+    pre: NDArray[Any],
+    post: NDArray[Any],
+    polygons: list[shapely.Polygon],
+    *,
+    spacing_m: float,
+    reach_m: float,
+    site_m2: float,
+    parameters: Parameters,
+    report: Callable[[float], None],
+) -> StableGround:
+    """Compare both clouds (n, 3; post already moved) on thinned core points of the polygons.
+
+    Raises Refused if the polygons hold too little ground that both clouds cover.
+    """
+    union = shapely.union_all(polygons)
+    radius = parameters.cylinder_radius * spacing_m
+    normal_radius = parameters.normal_radius * spacing_m
+    near = union.buffer(max(radius, normal_radius) + reach_m / 10)
+    here, there = (points[inside(near, points)] for points in (pre, post))
+    on_stable = here[inside(union, here)]
+    covered = len(on_stable) * spacing_m**2 / site_m2
+    distance = max(parameters.core_spacing * spacing_m, float(np.sqrt(union.area / _MOST_CORES)))
+    cores = core_points(on_stable, distance) if len(on_stable) else np.zeros((0, 3))
+    if len(cores) < _LEAST_CORES or covered < _LEAST_SHARE or len(there) < _LEAST_CORES:
+        text = f"Stable ground covers {covered:.1%} of the site ({len(cores)} places to compare): too little."
+        raise Refused("stable_area_tiny", text + " Draw polygons on at least three sides of the site.", "shp")
+    comparison = Comparison(here, there)
+    normals = comparison.normals(cores, normal_radius)
+    found = comparison.distances(cores, normals, radius_m=radius, reach_m=reach_m, report=report)
+    seen = np.isfinite(found.distance_m) & (found.n_least >= _LEAST_POINTS)
+    polygon = np.full(len(cores), -1, np.int64)
+    for n, one in enumerate(polygons):  # overlapping ones: the first takes the point, none counts twice
+        polygon[(polygon < 0) & inside(one, cores)] = n
+    seen &= polygon >= 0
+    if seen.sum() < _LEAST_CORES:
+        text = (
+            f"Both clouds meet at only {int(seen.sum())} places of the stable area; redraw it where both have points."
+        )
+        raise Refused("stable_area_tiny", text, "shp")
+    return StableGround(cores[seen, :2], found.distance_m[seen], found.deviation_m[seen], polygon[seen])
+
+
+def believed(ground: StableGround) -> list[int]:
+    """Return the polygons that agree under a provisional pose.
+
+    Raises Refused if those that do not are the greater part.
+    """
+    verdicts = ground.verdicts(detrended=True)
+    kept = [one for one in verdicts if one.is_used]
+    if sum(one.n_cores for one in kept) <= 0.5 * len(ground.xy):
+        worst = max(abs(one.median_m) for one in verdicts)
+        raise _moved(f"Its polygons disagree by up to {worst:.2f} m, and no majority agrees.")
+    return [one.polygon for one in kept]
+
+
+def check_stable(ground: StableGround, tolerance_m: float) -> None:
+    """Refuse ground that differs between the epochs after registration on itself."""
+    differs = np.abs(ground.distance_m) > np.maximum(tolerance_m, 3 * ground.deviation_m)
+    if differs.mean() > 0.5:
+        raise _moved(f"{differs.mean():.0%} of it differs by more than {tolerance_m:.2f} m between the surveys.")
+
+
+def check_surroundings(
+    places: NDArray[Any], heights: NDArray[Any], union: shapely.Geometry, tolerance_m: float
+) -> None:
+    """Refuse if all the rest of the site moved as one block: then it was the stable area that moved.
+
+    places: (n, 3) points of post in pre's frame; heights: (n,) metres above pre's surface.
+    """
+    outside = ~inside(union, places)
+    if outside.sum() < 0.4 * len(places):
+        return
+    rest, xy = heights[outside], places[outside, :2] - places[outside, :2].mean(axis=0)
+    plane = robust_plane(xy, rest)
+    scatter = nmad(rest - plane[0] - xy @ plane[1:])
+    if (np.abs(rest) > tolerance_m).mean() > 0.8 and scatter < tolerance_m / 2:
+        raise _moved(f"Everything around it moved together, by {np.median(rest):+.2f} m.")
+
+
+def _moved(text: str) -> Refused:
+    advice = "Draw the stable area on ground that nobody worked on and that did not settle."
+    return Refused("stable_area_moved", f"The stable area is not stable. {text} {advice}", "shp")
