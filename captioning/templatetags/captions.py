@@ -7,14 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
-from captioning.models import Caption
+from captioning.models import Caption, Image, ImageState, Review
 from jobs.models import Job
 from jobs.states import EventType
+from orchestrator.templatetags.desk import icon
 
 register = template.Library()
 
 _EVENTS_READ = 24
+# State of a picture or caption -> its shape, of those that states of jobs have.
+_SHAPES = {
+    "none": "waiting",
+    "captioned": "partial",
+    "proposed": "pending",
+    "rejected": "failed",
+    "accepted": "completed",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,32 @@ def latest_captions(job: Job, n: int = 12) -> list[Caption]:
     captions = Caption.objects.filter(item__in=items).select_related("image", "perspective", "perspective_version")
     by_item = {caption.item_id: caption for caption in captions}
     return [by_item[item] for item in items if item in by_item]
+
+
+@register.simple_tag
+def image_state(state: str, *, in_words: bool = True) -> SafeString:
+    """Write how far a picture or caption is as a shape, a colour and a word, which only screen readers may need."""
+    return format_html(
+        '<span class="state state-{} mark-{}" title="{}">{}<span{}>{}</span></span>',
+        _SHAPES[state],
+        state,
+        state_word(state),
+        icon(f"state-{_SHAPES[state]}"),
+        "" if in_words else SafeString(' class="visually-hidden"'),
+        state_word(state),
+    )
+
+
+@register.filter
+def state_word(state: str) -> str:
+    words = {
+        ImageState.NONE: _("no caption"),
+        "captioned": _("captioned"),
+        Review.PROPOSED: _("to review"),
+        Review.REJECTED: _("rejected"),
+        Review.ACCEPTED: _("accepted"),
+    }
+    return words[state]
 
 
 @register.filter
@@ -79,6 +117,36 @@ def fields(caption: Caption) -> list[tuple[str, Any]]:
     asked = [field["name"] for field in caption.perspective_version.schema_fields]
     named = [(name, caption.result[name]) for name in asked if name in caption.result]
     return named + [(name, value) for name, value in caption.result.items() if name not in asked]
+
+
+@register.filter
+def camera(image: Image) -> list[tuple[str, str]]:
+    """Say with what and how a picture was taken, as far as its EXIF data tell."""
+    tags = image.exif
+    body = str(tags.get("Model", ""))
+    maker = str(tags.get("Make", ""))
+    named = body if body.lower().startswith(maker.lower()) else f"{maker} {body}".strip()
+    exposed = tags.get("ExposureTime")
+    settings = [
+        f"f/{tags['FNumber']:g}" if _is_number(tags.get("FNumber")) else "",
+        _seconds(exposed) if _is_number(exposed) and exposed > 0 else "",
+        f"ISO {tags['ISOSpeedRatings']}" if isinstance(tags.get("ISOSpeedRatings"), int) else "",
+        f"{tags['FocalLength']:g} mm" if _is_number(tags.get("FocalLength")) else "",
+    ]
+    found = [
+        (_("Camera"), named),
+        (_("Lens"), str(tags.get("LensModel", ""))),
+        (_("Exposure"), ", ".join(one for one in settings if one)),
+    ]
+    return [(name, value) for name, value in found if value]
+
+
+def _seconds(exposed: float) -> str:
+    return f"{exposed:g} s" if exposed >= 0.5 else f"1/{round(1 / exposed)} s"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @register.filter

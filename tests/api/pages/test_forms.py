@@ -247,7 +247,7 @@ def test_pictures_and_data_sets_are_deleted(ada_browses, ada):
     image = make_image(dataset)
 
     assert ada_browses.post(f"/images/{image.pk}/delete").headers["Location"] == "/datasets/birds"
-    assert not Image.objects.exists()
+    assert not dataset.images.exists()
     assert ada_browses.post("/datasets/birds/delete").headers["Location"] == "/datasets"
     assert not Dataset.objects.exists()
 

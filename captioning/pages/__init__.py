@@ -1,0 +1,1 @@
+"""The pages of captioning for people, one module for each noun."""

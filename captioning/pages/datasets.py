@@ -1,0 +1,275 @@
+"""Pages of data sets: the list, the grid of pictures, what is done to many of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
+from django.db import IntegrityError, transaction
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_POST, require_safe
+
+from jobs.creation import create
+from jobs.states import JobType
+from orchestrator.answers import action, user_of
+from orchestrator.problems import Invalid
+
+from .. import batch, trash
+from ..image_filter import CAPTIONED, STATES, ImageFilter
+from ..intake import intake
+from ..models import Dataset, Image, ImageState, Perspective
+from ..pictures import PictureRefused
+from ..querysets import ImageQuerySet
+
+DATASETS_A_PAGE = 50
+TILES_A_PAGE = 60
+MOST_TILES = 300  # of one piece of the grid
+MOST_PICKED = 400  # one by one; as many as an address can name
+_LOOKALIKES_READ = 5_000
+_TRASH_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of the grid. n_twins: others with the same bytes; n_alike: others that look like it."""
+
+    image: Image
+    place: int
+    n_twins: int
+    n_alike: int
+
+
+@login_required
+@require_safe
+def datasets(request: HttpRequest) -> HttpResponse:
+    shown = Dataset.objects.visible_to(request.user).select_related("owner").order_by("name")
+    search = request.GET.get("dataset", "").strip()
+    if search:
+        shown = shown.filter(name__icontains=search)
+    page = Paginator(shown, DATASETS_A_PAGE).get_page(request.GET.get("page"))
+    page.object_list = page.object_list.with_counts()  # type: ignore[attr-defined]  # of one page, not of all
+    return render(request, "captioning/datasets.html", {"page": page, "dataset_search": search})
+
+
+@action
+def create_dataset(request: HttpRequest) -> str:
+    dataset = Dataset(
+        name=request.POST.get("name", "").strip(),
+        description=request.POST.get("description", "").strip(),
+        owner=user_of(request),
+    )
+    try:
+        dataset.full_clean(validate_unique=False, validate_constraints=False)
+        with transaction.atomic():
+            dataset.save(force_insert=True)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages)) from None
+    except IntegrityError:
+        raise Invalid(f"There is already a data set “{dataset.name}”; choose another name.") from None
+    return f"/datasets/{dataset.name}"
+
+
+@login_required
+@require_safe
+def dataset(request: HttpRequest, name: str) -> HttpResponse:
+    shown = dataset_of(request, name)
+    wanted = ImageFilter.of(request.GET.dict())
+    counts = _counts(shown, wanted)
+    n_all = sum(counts.values())
+    counts |= {"": n_all, CAPTIONED: n_all - counts[ImageState.NONE]}
+    n_matching = counts[wanted.state]
+    page = Paginator(range(n_matching), TILES_A_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "dataset": shown,
+        "wanted": wanted,
+        "states": [(state, counts[state]) for state in STATES],
+        "n_all": n_all,
+        "n_matching": n_matching,
+        "page": page,
+        "tiles": _tiles(shown, wanted, user_of(request), (page.number - 1) * TILES_A_PAGE, TILES_A_PAGE),
+        "thumbnail_width": 192,
+        "thrown": list(trash.of(shown)[:_TRASH_SHOWN]),
+        "perspectives": list(Perspective.objects.usable().order_by("current__priority", "name")),
+        "most_picked": MOST_PICKED,
+    }
+    return render(request, "captioning/dataset.html", context)
+
+
+@login_required
+@require_safe
+def tiles(request: HttpRequest, name: str) -> HttpResponse:
+    """A piece of the grid: `offset`, `limit` and the filter; `width` of the thumbnails in pixels."""
+    offset, limit, width = (_number(request, member, 0) for member in ("offset", "limit", "width"))
+    context = {
+        "tiles": _tiles(
+            dataset_of(request, name),
+            ImageFilter.of(request.GET.dict()),
+            user_of(request),
+            offset,
+            min(limit or TILES_A_PAGE, MOST_TILES),
+        ),
+        "thumbnail_width": 384 if width > 192 else 192,
+    }
+    return render(request, "captioning/_tiles.html", context)
+
+
+@action
+def delete_dataset(request: HttpRequest, name: str) -> str:
+    dataset_of(request, name).delete()
+    messages.success(request, _("The data set “%(name)s” is deleted.") % {"name": name})
+    return "/datasets"
+
+
+@action
+def upload(request: HttpRequest, name: str) -> str:
+    """Take every uploaded file into the data set; one that is no picture is refused by name, the others stay."""
+    dataset = dataset_of(request, name)
+    files = request.FILES.getlist("images")
+    if not files:
+        raise Invalid("Choose at least one picture to upload.")
+    n_created = n_present = 0
+    for file in files:
+        try:
+            taken = intake(dataset, file.name or "picture", cast(BinaryIO, file.file))
+        except PictureRefused as refused:
+            messages.error(request, f"{file.name}: {refused.detail}")
+            continue
+        n_created += taken.created
+        n_present += not taken.created
+    if not n_created + n_present:
+        return ""
+    present = f"; {n_present} were here already" if n_present else ""
+    return f"{n_created} picture{'s' * (n_created != 1)} added{present}."
+
+
+@login_required
+@require_POST
+def take(request: HttpRequest, name: str) -> JsonResponse:
+    """Take one picture, `image`, and say what became of it: `outcome` added, present or refused with its reason."""
+    dataset = dataset_of(request, name)
+    file = request.FILES.get("image")
+    if file is None:
+        raise Invalid("Send the picture as the file `image`.")
+    try:
+        taken = intake(dataset, file.name or "picture", cast(BinaryIO, file.file))
+    except PictureRefused as refused:
+        return JsonResponse({"outcome": "refused", "reason": refused.detail})
+    return JsonResponse({"outcome": "added" if taken.created else "present"})
+
+
+@action
+def caption_dataset(request: HttpRequest, name: str) -> str:
+    """Queue a job over the whole data set and go to its page, where the captions appear."""
+    options: dict[str, Any] = {"only_missing": "only_missing" in request.POST}
+    if provider := request.POST.get("provider"):
+        options["provider"] = provider
+    body: dict[str, Any] = {
+        "type": JobType.DATASET_PERSPECTIVE,
+        "dataset": dataset_of(request, name).name,
+        "perspectives": request.POST.getlist("perspectives"),
+        "options": options,
+        "name": request.POST.get("name", "").strip(),
+    }
+    user = user_of(request)
+    return f"/jobs/{create(batch.draft(body, user).job, by=user).job_id}"
+
+
+@action
+def selection(request: HttpRequest, name: str) -> str:
+    """Do something to the pictures chosen: those ticked (`images`, `ids`), or all that match the filter (`all`)."""
+    dataset = dataset_of(request, name)
+    wanted = ImageFilter.of(request.POST.dict())
+    is_all = bool(request.POST.get("all"))
+    picked = _picked(request)
+    if not is_all and not picked:
+        raise Invalid(_("Choose at least one picture first: tick it, or all that match."))
+    verb = request.POST.get("verb")
+    if verb == "job":
+        if is_all:
+            return f"/jobs/new?dataset={name}" + (f"&{wanted.query}" if wanted else "")
+        if len(picked) > MOST_PICKED:
+            raise Invalid(
+                _("At most %(n)s pictures can be picked one by one; narrow the filter and choose all that match.")
+                % {"n": MOST_PICKED}
+            )
+        return f"/jobs/new?dataset={name}&images=" + ",".join(str(pk) for pk in picked)
+    if verb != "delete":
+        raise Invalid(f"There is nothing called {verb!r} to do with pictures.")
+    images = dataset.images.all()
+    chosen = wanted.apply(images) if is_all else images.filter(pk__in=picked)
+    n_deleted = trash.throw_away(chosen, dataset, by=user_of(request)).n_images
+    if not n_deleted:
+        raise Invalid(_("These pictures are gone already."))
+    return f"/datasets/{name}" + (f"?{wanted.query}" if wanted and not is_all else "")
+
+
+@action
+def undo(request: HttpRequest, name: str, trash_id: int) -> str:
+    """Bring back what was deleted."""
+    dataset = dataset_of(request, name)
+    n_back, n_dropped = trash.restore(get_object_or_404(trash.of(dataset), pk=trash_id))
+    said = ngettext("%(n)s picture is back.", "%(n)s pictures are back.", n_back) % {"n": n_back}
+    if n_dropped:
+        said += " " + ngettext(
+            "%(n)s had been uploaded again and stays once.", "%(n)s had been uploaded again and stay once.", n_dropped
+        ) % {"n": n_dropped}
+    messages.success(request, said)
+    return f"/datasets/{name}"
+
+
+def dataset_of(request: HttpRequest, name: str) -> Dataset:
+    return get_object_or_404(Dataset.objects.visible_to(request.user).with_counts(), name=name)
+
+
+def _counts(dataset: Dataset, wanted: ImageFilter) -> dict[str, int]:
+    """Count the pictures of each state that match all else of a filter."""
+    counted = wanted.apply(dataset.images.all(), but_state=True).order_by().values_list("state").annotate(n=Count("pk"))
+    return {state.value: 0 for state in ImageState} | dict(counted)
+
+
+def _tiles(dataset: Dataset, wanted: ImageFilter, user: User, offset: int, limit: int) -> list[Tile]:
+    # Ids first: an index alone leads to the place, however far down, and only the rows shown are read.
+    ids = list(wanted.apply(dataset.images.all()).order_by("pk").values_list("pk", flat=True)[offset : offset + limit])
+    images = list(
+        Image.objects.filter(pk__in=ids)
+        .only("pk", "path", "sha256", "state", "n_captions", "look_group", "dataset_id")
+        .order_by("pk")
+    )
+    others = _others(images, Image.objects.visible_to(user))
+    found = []
+    for place, image in enumerate(images, start=offset + 1):
+        like = [sha256 for pk, sha256 in others[image.look_group] if pk != image.pk]
+        n_twins = like.count(image.sha256)
+        found.append(Tile(image, place, n_twins, len(like) - n_twins))
+    return found
+
+
+def _others(images: Sequence[Image], among: ImageQuerySet) -> dict[int | None, list[tuple[int, str]]]:
+    """Find (id, sha256) of everything in the groups of these images."""
+    groups = {image.look_group for image in images if image.look_group is not None}
+    found: dict[int | None, list[tuple[int, str]]] = defaultdict(list)
+    rows = among.filter(look_group__in=groups).order_by().values_list("look_group", "pk", "sha256")
+    for group, pk, sha256 in rows[:_LOOKALIKES_READ]:
+        found[group].append((pk, sha256))
+    return found
+
+
+def _picked(request: HttpRequest) -> list[int]:
+    words = [*request.POST.getlist("images"), *request.POST.get("ids", "").split(",")]
+    return sorted({int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 19})
+
+
+def _number(request: HttpRequest, member: str, default: int) -> int:
+    text = request.GET.get(member, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default

@@ -1,0 +1,23 @@
+"""Routes of captioning's pages. Changes are POSTs below the page that they belong to."""
+
+from django.urls import path
+
+from . import datasets, images, perspectives, providers
+
+urlpatterns = [
+    path("datasets", datasets.datasets, name="datasets"),
+    path("datasets/create", datasets.create_dataset),
+    path("datasets/<slug:name>", datasets.dataset, name="dataset"),
+    path("datasets/<slug:name>/tiles", datasets.tiles),
+    path("datasets/<slug:name>/upload", datasets.upload),
+    path("datasets/<slug:name>/take", datasets.take),
+    path("datasets/<slug:name>/jobs", datasets.caption_dataset),
+    path("datasets/<slug:name>/selection", datasets.selection),
+    path("datasets/<slug:name>/undo/<int:trash_id>", datasets.undo),
+    path("datasets/<slug:name>/delete", datasets.delete_dataset),
+    path("images/<int:image_id>", images.image, name="image"),
+    path("images/<int:image_id>/delete", images.delete_image),
+    path("perspectives", perspectives.perspectives, name="perspectives"),
+    path("perspectives/<slug:name>", perspectives.perspective, name="perspective"),
+    path("providers", providers.providers, name="providers"),
+]

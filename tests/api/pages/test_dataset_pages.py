@@ -1,0 +1,230 @@
+"""The grid of a data set: what it shows, filters, takes in, deletes and brings back"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from captioning import lookalikes, trash
+from captioning.models import Dataset, Image
+from tests.captions import make_caption, make_dataset, make_image, make_perspective, picture_bytes
+
+pytestmark = pytest.mark.django_db
+
+
+def shown_in(html: str) -> list[int]:
+    return [int(pk) for pk in re.findall(r'data-id="(\d+)"', html)]
+
+
+def shelf(owner, states=("none", "proposed", "accepted", "rejected")) -> dict[str, Image]:
+    """A data set with one picture in each of these states."""
+    dataset, perspective = make_dataset(owner), make_perspective()
+    images = {state: make_image(dataset, f"{state}.png") for state in states}
+    for state, image in images.items():
+        if state != "none":
+            make_caption(image, perspective, review=state, text=f"An owl that is {state}.")
+    return images
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", {"none", "proposed", "accepted", "rejected"}),
+        ("state=none", {"none"}),
+        ("state=captioned", {"proposed", "accepted", "rejected"}),
+        ("state=accepted", {"accepted"}),
+        ("search=owls", {"proposed", "accepted", "rejected"}),
+        ("search=ject", {"rejected"}),
+        ("lacks=plain", {"none"}),
+        ("state=accepted&search=none", set()),
+        ("alike=1", set()),
+    ],
+)
+def test_the_address_filters_the_grid(ada_browses, ada, query, wanted):
+    images = shelf(ada)
+
+    page = ada_browses.get(f"/datasets/birds?{query}").content.decode()
+    piece = ada_browses.get(f"/datasets/birds/tiles?{query}&offset=0&limit=100").content.decode()
+
+    assert set(shown_in(page)) == set(shown_in(piece)) == {images[name].pk for name in wanted}
+
+
+def test_states_are_counted_within_the_rest_of_the_filter(ada_browses, ada):
+    shelf(ada)
+
+    page = ada_browses.get("/datasets/birds?search=owl&state=accepted").content.decode()
+
+    counts = dict(re.findall(r'href="\?[^"]*state=(\w+)[^"]*".*?<span class="number">(\d+)</span>', page))
+    assert counts == {"none": "0", "captioned": "3", "proposed": "1", "rejected": "1", "accepted": "1"}
+
+
+def test_a_state_that_is_none_is_refused(ada_browses, ada):
+    make_dataset(ada)
+
+    assert ada_browses.get("/datasets/birds?state=nonsense").status_code == 400
+
+
+def test_any_piece_of_the_grid_can_be_asked_for(ada_browses, ada):
+    dataset = make_dataset(ada)
+    images = [make_image(dataset, f"{n}.png") for n in range(7)]
+
+    piece = ada_browses.get("/datasets/birds/tiles?offset=4&limit=2").content.decode()
+
+    assert shown_in(piece) == [images[4].pk, images[5].pk]
+    assert re.findall(r'data-place="(\d+)"', piece) == ["5", "6"]
+    assert shown_in(ada_browses.get("/datasets/birds/tiles?offset=99&limit=2").content.decode()) == []
+    assert len(shown_in(ada_browses.get("/datasets/birds/tiles?offset=x&limit=-3").content.decode())) == 7
+
+
+def test_a_piece_of_the_grid_costs_the_same_number_of_queries_however_large_it_is(ada_browses, ada):
+    dataset = make_dataset(ada)
+    make_image(dataset)
+    ada_browses.get("/datasets/birds/tiles?limit=100")
+    with CaptureQueriesContext(connection) as few:
+        ada_browses.get("/datasets/birds/tiles?limit=100")
+    for n in range(12):
+        make_image(dataset, f"{n}.png")
+
+    with CaptureQueriesContext(connection) as many:
+        ada_browses.get("/datasets/birds/tiles?limit=100")
+
+    assert len(many) == len(few)
+
+
+def test_duplicates_and_lookalikes_wear_badges_over_data_sets_but_not_over_owners(ada_browses, ada, bob):
+    here, there, elsewhere = make_dataset(ada, "here"), make_dataset(ada, "there"), make_dataset(bob, "elsewhere")
+    for dataset in (here, there, elsewhere):
+        lookalikes.place(make_image(dataset, "same.png"), look=0x0F0F0F0F)
+    lookalikes.place(make_image(there, "other.png"), look=0x0F0F0F0E)
+
+    page = ada_browses.get("/datasets/here").content.decode()
+
+    assert re.findall(r'class="badge (\w+)"[^>]*>(. \d+)<', page) == [("twin", "= 1"), ("alike", "≈ 1")]
+    assert len(shown_in(ada_browses.get("/datasets/here?alike=1").content.decode())) == 1
+
+
+def test_a_picture_tells_how_it_was_taken_and_what_looks_like_it(ada_browses, ada):
+    dataset = make_dataset(ada)
+    image, other = make_image(dataset, "a.png"), make_image(dataset, "b.png")
+    lookalikes.place(image, look=1)
+    lookalikes.place(other, look=3)
+    Image.objects.filter(pk=image.pk).update(
+        exif={"Make": "Leica", "Model": "M6", "FNumber": 2.8, "ExposureTime": 0.004, "ISOSpeedRatings": 400}
+    )
+
+    page = ada_browses.get(f"/images/{image.pk}").content.decode()
+
+    assert "Leica M6" in page
+    assert "f/2.8, 1/250 s, ISO 400" in page
+    assert f'href="/images/{other.pk}"' in page
+    assert "1 bit of 64 differs" in page
+
+
+def test_odd_exif_data_do_not_break_the_page(ada_browses, ada):
+    image = make_image(make_dataset(ada))
+    Image.objects.filter(pk=image.pk).update(exif={"FNumber": "wide", "ExposureTime": 0, "Make": 7, "Model": None})
+
+    assert ada_browses.get(f"/images/{image.pk}").status_code == 200
+
+
+# --- Taking in
+
+
+def test_a_file_is_taken_alone_and_its_fate_is_told(ada_browses, ada):
+    make_dataset(ada)
+
+    def take(name, content):
+        return ada_browses.post("/datasets/birds/take", {"image": SimpleUploadedFile(name, content)}).json()
+
+    assert take("red.png", picture_bytes("red")) == {"outcome": "added"}
+    assert take("red again.png", picture_bytes("red")) == {"outcome": "present"}
+    refused = take("letter.png", b"Dear Ada")
+    assert refused["outcome"] == "refused"
+    assert "text, not a picture" in refused["reason"]
+    assert list(Image.objects.values_list("path", flat=True)) == ["red.png"]
+
+
+def test_a_take_without_a_file_and_one_into_somebody_elses_data_set_are_refused(ada_browses, bob_browses, ada):
+    make_dataset(ada)
+
+    assert ada_browses.post("/datasets/birds/take").status_code == 400
+    assert ada_browses.get("/datasets/birds/take").status_code == 405
+    assert bob_browses.post("/datasets/birds/take").status_code == 404
+
+
+# --- What is chosen
+
+
+def choose(browser, **fields):
+    return browser.post("/datasets/birds/selection", fields, follow=True)
+
+
+def test_ticked_pictures_are_deleted_and_come_back(ada_browses, ada):
+    images = shelf(ada)
+
+    page = choose(ada_browses, verb="delete", images=[images["none"].pk], ids=f"{images['accepted'].pk},,x")
+
+    html = page.content.decode()
+    assert set(shown_in(html)) == {images["proposed"].pk, images["rejected"].pk}
+    assert "ada deleted 2 pictures" in html
+    thrown = trash.of(Dataset.objects.get(name="birds")).get()
+    html = ada_browses.post(f"/datasets/birds/undo/{thrown.pk}", follow=True).content.decode()
+    assert len(shown_in(html)) == 4
+    assert "2 pictures are back" in html
+
+
+def test_all_that_match_are_deleted_without_being_named(ada_browses, ada):
+    images = shelf(ada)
+
+    html = choose(ada_browses, verb="delete", all="1", state="captioned", search="owl").content.decode()
+
+    assert shown_in(html) == [images["none"].pk]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"verb": "delete"}, "Choose at least one"),
+        ({"verb": "explode", "all": "1"}, "nothing called"),
+        ({"verb": "delete", "ids": "999999"}, "gone already"),
+        ({"verb": "job", "ids": ",".join(str(n) for n in range(500))}, "At most 400"),
+    ],
+)
+def test_a_choice_that_cannot_be_acted_on_is_refused_in_words(ada_browses, ada, fields, said):
+    shelf(ada)
+
+    assert said in choose(ada_browses, **fields).content.decode()
+    assert Dataset.objects.get(name="birds").images.count() == 4
+
+
+def test_a_choice_leads_to_a_new_job(ada_browses, ada):
+    image = shelf(ada)["none"]
+
+    one = ada_browses.post("/datasets/birds/selection", {"verb": "job", "images": [image.pk]})
+    matching = ada_browses.post("/datasets/birds/selection", {"verb": "job", "all": "1", "state": "none"})
+
+    assert one.headers["Location"] == f"/jobs/new?dataset=birds&images={image.pk}"
+    assert matching.headers["Location"] == "/jobs/new?dataset=birds&state=none"
+
+
+def test_nobody_touches_somebody_elses_pictures(ada_browses, bob_browses, ada):
+    image = shelf(ada)["none"]
+    thrown = trash.throw_away(Image.objects.filter(pk=image.pk), image.dataset, by=ada)
+
+    assert choose(bob_browses, verb="delete", all="1").status_code == 404
+    assert bob_browses.post(f"/datasets/birds/undo/{thrown.pk}").status_code == 404
+    assert bob_browses.get("/datasets/birds/tiles").status_code == 404
+    assert Dataset.objects.get(name="birds").images.count() == 3
+
+
+def test_pictures_of_another_data_set_are_not_chosen_by_their_ids(ada_browses, ada):
+    shelf(ada)
+    other = make_image(make_dataset(ada, "other"))
+
+    choose(ada_browses, verb="delete", ids=str(other.pk))
+
+    assert other.dataset.images.count() == 1
