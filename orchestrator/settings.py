@@ -84,6 +84,7 @@ INSTALLED_APPS = [
     "jobs.apps.JobsConfig",
     "captioning.apps.CaptioningConfig",
     "uploads.apps.UploadsConfig",
+    "volcal.apps.VolcalConfig",
 ]
 
 MIDDLEWARE = [
@@ -181,6 +182,14 @@ Q_CLUSTER = {
         "heavy": {"workers": 2, "queue_limit": 2, "recycle": 20, "max_rss": 2_000_000, **_HEAVY},
     },
 }
+
+# --- Surveys
+SURVEY_ENGINE = [sys.executable, "-m", "volcal.engine"]
+SURVEY_STAGE_SECONDS = env.integer("SURVEY_STAGE_SECONDS", 3600, 1, 6 * 3600)
+SURVEY_MEMORY_MB = env.integer("SURVEY_MEMORY_MB", 6000, 500)
+SURVEY_THREADS = env.integer("SURVEY_THREADS", CORES, 1, 64)
+SURVEY_TASKS_PER_MINUTE = env.integer("SURVEY_TASKS_PER_MINUTE", 10, 1)
+SURVEY_QUERIES_PER_MINUTE = env.integer("SURVEY_QUERIES_PER_MINUTE", 120, 1)
 
 # --- Providers
 DEFAULT_PROVIDER = env.text("DEFAULT_PROVIDER")

@@ -25,5 +25,6 @@ urlpatterns = [
     path("", include("jobs.urls")),
     path("", include("captioning.urls")),
     path("", include("uploads.urls")),
+    path("", include("volcal.urls")),
     path("", include("orchestrator.page_urls")),
 ]

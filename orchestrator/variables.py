@@ -25,6 +25,7 @@ _TIMES = "Durations (seconds)"
 _PROVIDERS = "Model providers"
 _GATEWAY = "Cache and routing"
 _UPLOADS = "Uploads and objects"
+_SURVEYS = "Surveys"
 _LOGS = "Logs and mode"
 
 VARIABLES = (
@@ -106,6 +107,11 @@ VARIABLES = (
     Variable(_UPLOADS, "S3_BUCKET", "uploads", "Bucket in the S3 store."),
     Variable(_UPLOADS, "AWS_S3_ADDRESSING_STYLE", "path", "`path` or `virtual`, as the store wants it."),
     Variable(_UPLOADS, "PRESIGN_SECONDS", "900", "Life of a signed link."),
+    Variable(_SURVEYS, "SURVEY_STAGE_SECONDS", "3600", "Longest run of one stage of a survey; at most 21600."),
+    Variable(_SURVEYS, "SURVEY_MEMORY_MB", "6000", "Memory that a stage may take; more ends the survey with an error."),
+    Variable(_SURVEYS, "SURVEY_THREADS", "(cores)", "Threads of native code in a stage."),
+    Variable(_SURVEYS, "SURVEY_TASKS_PER_MINUTE", "10", "Tasks that one client without a login may create or start."),
+    Variable(_SURVEYS, "SURVEY_QUERIES_PER_MINUTE", "120", "Times that one client without a login may ask for tasks."),
     Variable(_LOGS, "LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR."),
     Variable(_LOGS, "DEBUG", "no", "Django's debug pages; refused when NODE_ENV=production."),
     Variable(_LOGS, "NODE_ENV", "development", "`production` turns DEBUG off and refuses defaults that are unsafe."),

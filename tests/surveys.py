@@ -1,0 +1,92 @@
+"""Surveys made for tests: tasks with files, and an engine that does what a plan says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from jobs.clusters import Cluster
+from tests.workbench import fake_engine
+from tests.workbench.rows import work
+from uploads.finishing import finish
+from uploads.holds import Hold
+from uploads.models import Upload
+from uploads.sinks import sink_of
+from volcal import intake
+from volcal.models import Label, Survey
+
+
+class FakeEngine:
+    """Controls the program of tests/workbench/fake_engine.py. folder: where its plan and its notes lie."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plan()
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, fake_engine.__file__, str(self.folder / "plan.json")]
+
+    def plan(self, **stages: dict[str, Any]) -> None:
+        (self.folder / "plan.json").write_text(json.dumps(stages))
+
+    def runs(self) -> list[str]:
+        """List the stages that were started, in order."""
+        return [line.split()[0] for line in self._notes()]
+
+    def pids(self) -> list[int]:
+        return [int(line.split()[1]) for line in self._notes()]
+
+    def let_go(self) -> None:
+        (self.folder / "go").touch()
+
+    def _notes(self) -> list[str]:
+        notes = self.folder / "runs"
+        return notes.read_text().splitlines() if notes.exists() else []
+
+
+def send(upload: Upload, content: bytes, *, is_last: bool = True) -> None:
+    """Put bytes at the end of an upload as a client does, and close it."""
+    with Hold.take(upload.pk) as hold:
+        with sink_of(hold.load()) as sink:
+            sink.append([content])
+            hold.save_offset(*sink.settle())
+        if is_last:
+            hold.renew(length=hold.load().offset)
+            finish(hold)
+
+
+def upload_of(survey: Survey, label: str) -> Upload:
+    return survey.files.get(label=label).upload
+
+
+def upload_all(survey: Survey, *, without: tuple[str, ...] = ()) -> None:
+    for label in Label:
+        if label.value not in without:
+            send(upload_of(survey, label.value), f"bytes of {label.value}".encode())
+
+
+def make_survey(by: User, *, with_files: bool = True, **choices: Any) -> Survey:
+    survey = intake.create(by=by, **choices)
+    if with_files:
+        upload_all(survey)
+    return fresh(survey)
+
+
+def fresh(survey: Survey) -> Survey:
+    return Survey.objects.select_related("job", "user").get(pk=survey.pk)
+
+
+def measure(survey: Survey) -> Survey:
+    """Work until nothing of the heavy cluster is left to do."""
+    work(Cluster.HEAVY)
+    return fresh(survey)
+
+
+def status_of(survey: Survey) -> str:
+    survey = fresh(survey)
+    return survey.status(survey.missing()).value

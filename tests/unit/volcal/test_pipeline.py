@@ -1,0 +1,339 @@
+"""Stages as child processes: how they run, end, and are ended."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from jobs import lanes
+from jobs.models import JobItem, Lane
+from jobs.pipelines import Cancelled, Permanent, RetryLater
+from tests.surveys import fresh, make_survey, measure, status_of, upload_of
+from tests.workbench.rows import make_due, statuses, wait_until
+from uploads import storage
+from volcal import stageprocess, workfolders
+from volcal.engine.stages import STAGES
+from volcal.models import ProductKind
+from volcal.states import failure_of, reason_of, stages_of
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def folders(settings) -> list[str]:
+    root = settings.VAR_DIR / "work"
+    return [path.name for path in root.iterdir()] if root.is_dir() else []
+
+
+@pytest.fixture
+def in_background():
+    """Work on a thread, and wait for its end."""
+    threads = []
+
+    def begin(survey):
+        def run():
+            measure(survey)
+            connection.close()
+
+        thread = threading.Thread(target=run)
+        threads.append(thread)
+        thread.start()
+        return thread
+
+    yield begin
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_the_stages_run_in_their_order_and_leave_results(ada, engine, settings):
+    survey = measure(make_survey(ada, parameters={"core_spacing": 4}))
+
+    assert engine.runs() == list(STAGES)
+    assert (status_of(survey), statuses(survey.job)) == ("done", ["completed"] * 5)
+    assert survey.summary["net_volume"] == -12733.0
+    assert survey.summary["inputs"] == {"pre": 12, "post": 13, "shp": 12, "shx": 12}
+    assert survey.summary["parameters"] == {"core_spacing": 4.0}
+    assert survey.job.result == {"summary": survey.summary}
+    region = survey.regions.get()
+    assert (region.score, region.net_volume_m3, region.volume_uncertainty_m3) == (0.94, -12733.0, 96.0)
+    assert region.picture.kind == ProductKind.PICTURE
+    with storage.open_whole(survey.products.get(name="regions").key) as file:
+        assert file.read() == b'{"type": "FeatureCollection", "features": []}'
+    assert folders(settings) == []
+
+
+def test_a_refusal_names_the_file_and_is_not_tried_again(ada, engine, settings):
+    engine.plan(load={"do": "refuse", "code": "not_a_cloud", "detail": "This is no LAS file.", "label": "post"})
+
+    survey = measure(make_survey(ada))
+
+    assert engine.runs() == ["load"]
+    assert (survey.job.status, statuses(survey.job)) == ("failed", ["failed"] * 5)
+    assert (failure_of(survey.job).error_code, reason_of(survey.job)) == ("not_a_cloud", "post: This is no LAS file.")
+    assert folders(settings) == []
+
+
+def test_a_late_refusal_fails_the_whole_survey(ada, engine, settings):
+    engine.plan(measure={"do": "refuse", "code": "no_ground", "detail": "No stable ground."})
+
+    survey = measure(make_survey(ada))
+
+    assert (survey.job.status, status_of(survey)) == ("failed", "error")
+    assert (survey.summary, survey.regions.count()) == (None, 0)
+    assert folders(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("do", "code", "words"),
+    [("memory", "memory", "memory"), ("deadline", "deadline", "time"), ("bug", "engine", "trace")],
+)
+def test_what_no_repetition_mends_is_not_repeated(ada, engine, do, code, words):
+    engine.plan(align={"do": do})
+
+    survey = measure(make_survey(ada))
+
+    assert engine.runs() == ["load", "align"]
+    cause = failure_of(survey.job)
+    assert (cause.error_code, cause.error_permanent) == (code, True)
+    assert words in cause.error
+
+
+def test_a_bug_of_the_engine_is_logged_with_its_trace(ada, engine, caplog):
+    engine.plan(align={"do": "bug"})
+
+    measure(make_survey(ada))
+
+    (record,) = [record for record in caplog.records if record.message == "stage failed unexpectedly"]
+    assert "ZeroDivisionError: a bug" in record.stderr
+
+
+def test_a_stage_that_died_is_tried_again_and_nothing_before_it(ada, engine, settings):
+    engine.plan(compare={"do": "crash", "times": 1})
+    survey = measure(make_survey(ada))
+    assert JobItem.objects.get(job=survey.job, seq=2).error_code == "crashed"
+    assert folders(settings) == [str(survey.job.job_id)]
+
+    make_due()
+    survey = measure(survey)
+
+    assert engine.runs() == ["load", "align", "compare", "compare", "measure", "publish"]
+    assert status_of(survey) == "done"
+
+
+def test_a_stage_that_dies_each_time_ends_the_survey(ada, engine, settings):
+    engine.plan(compare={"do": "crash", "times": 99})
+    survey = make_survey(ada)
+
+    for _ in range(4):
+        survey = measure(survey)
+        make_due()
+
+    assert (engine.runs().count("compare"), status_of(survey)) == (3, "error")
+    assert folders(settings) == []
+
+
+def test_a_machine_without_the_folder_runs_the_earlier_stages_again(ada, engine, settings):
+    engine.plan(compare={"do": "crash", "times": 1})
+    survey = measure(make_survey(ada))
+    workfolders._remove(settings.VAR_DIR / "work" / str(survey.job.job_id))
+
+    make_due()
+    survey = measure(survey)
+
+    assert engine.runs() == ["load", "align", "compare", "load", "align", "compare", "measure", "publish"]
+    assert status_of(survey) == "done"
+
+
+def test_a_lost_worker_on_the_last_attempt_kills_the_task(ada, engine):
+    survey = make_survey(ada)
+    JobItem.objects.filter(job=survey.job, seq=0).update(status="failed", error_code="worker_lost", error="Lost.")
+    lanes.settle_edges(survey.job.pk, [], [0])
+    survey.job.settle()
+
+    assert status_of(survey) == "killed"
+    assert "worker was lost" in reason_of(fresh(survey).job)
+
+
+def test_a_program_that_prints_other_things_is_understood(ada, engine):
+    engine.plan(load={"do": "mumble"})
+
+    assert status_of(measure(make_survey(ada))) == "done"
+
+
+def test_a_result_that_names_no_file_is_an_error(ada, engine):
+    engine.plan(publish={"do": "lie"})
+
+    survey = measure(make_survey(ada))
+
+    assert (status_of(survey), failure_of(survey.job).error_code) == ("error", "engine")
+    assert survey.products.count() == 0
+
+
+def test_a_file_that_the_store_has_lost_ends_the_survey_with_advice(ada, engine):
+    survey = make_survey(ada)
+    storage.delete(upload_of(survey, "post").key)
+
+    survey = measure(survey)
+
+    assert failure_of(survey.job).error_code == "file_gone"
+    assert "upload it again" in reason_of(survey.job)
+
+
+def test_progress_within_a_stage_is_seen_while_it_runs(ada, engine, in_background):
+    engine.plan(align={"do": "wait"})
+    survey = make_survey(ada)
+
+    in_background(survey)
+    wait_until(lambda: [s for s in stages_of(fresh(survey).job) if s.name == "align" and s.progress], what="progress")
+    stages = {stage.name: stage for stage in stages_of(fresh(survey).job)}
+    engine.let_go()
+
+    assert (stages["align"].status, stages["align"].progress, stages["align"].detail) == ("running", 0.5, "align half")
+    assert (stages["load"].progress, stages["compare"].progress) == (1.0, 0.0)
+
+
+def test_cancel_ends_the_child_with_its_own_children_and_clears_up(ada, engine, settings, in_background, monkeypatch):
+    monkeypatch.setattr(stageprocess, "GRACE_SECONDS", 0.5)  # this child ignores TERM
+    engine.plan(load={"do": "hang"})
+    survey = make_survey(ada)
+    thread = in_background(survey)
+    grandchild = engine.folder / "grandchild"
+    wait_until(lambda: grandchild.exists() and grandchild.read_text(), what="the child to hang")
+
+    fresh(survey).job.cancel(by=ada)
+    thread.join(15)
+
+    assert not any(lives(pid) for pid in [*engine.pids(), int(grandchild.read_text())])
+    assert status_of(survey) == "killed"
+    assert folders(settings) == []
+
+
+def test_a_cancelled_survey_that_no_worker_holds_leaves_no_folder(ada, engine, settings):
+    engine.plan(compare={"do": "crash", "times": 1})
+    survey = measure(make_survey(ada))
+    assert folders(settings) != []
+
+    fresh(survey).job.cancel(by=ada)
+
+    assert folders(settings) == []
+
+
+def test_a_folder_in_use_is_waited_for_without_an_attempt(ada, engine):
+    survey = make_survey(ada)
+
+    with workfolders.opened(survey.job.job_id):
+        measure(survey)
+        item = JobItem.objects.get(job=survey.job, seq=0)
+        assert (item.status, item.error_code, item.attempts) == ("waiting", "folder_busy", 0)
+    make_due()
+
+    assert status_of(measure(survey)) == "done"
+
+
+def test_a_child_keeps_the_folder_until_it_ends(ada, engine, settings):
+    job_id = make_survey(ada).job.job_id
+    import subprocess
+
+    with workfolders.opened(job_id) as folder:
+        child = subprocess.Popen(["/bin/sleep", "600"], pass_fds=[folder.lock])
+    try:
+        with pytest.raises(workfolders.FolderBusy), workfolders.opened(job_id):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+    with workfolders.opened(job_id):
+        assert folders(settings) == [str(job_id)]
+
+
+def test_the_child_sees_none_of_our_secrets(ada, engine, settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with workfolders.opened(make_survey(ada).job.job_id) as folder:
+        environment = stageprocess._environment(folder)
+
+    assert not set(environment) - {
+        "PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR", "PYTHONUNBUFFERED"
+    }  # fmt: skip
+
+
+def run_stage(stage, survey, *, stopped=lambda: False, deadline_seconds=30.0):
+    heard = []
+    with workfolders.opened(survey.job.job_id) as folder:
+        stageprocess.run(
+            stage,
+            folder,
+            deadline_seconds=deadline_seconds,
+            report=lambda share, detail: heard.append((share, detail)),
+            stopped=stopped,
+        )
+    return heard
+
+
+def test_a_stage_past_its_deadline_is_ended(ada, engine, monkeypatch):
+    monkeypatch.setattr(stageprocess, "GRACE_SECONDS", 0.3)
+    engine.plan(load={"do": "hang"})
+
+    with pytest.raises(Permanent) as outcome:
+        run_stage("load", make_survey(ada), deadline_seconds=0.3)
+
+    assert outcome.value.code == "deadline"
+    assert not any(lives(pid) for pid in engine.pids())
+
+
+def test_a_stage_that_is_not_wanted_is_cancelled(ada, engine, monkeypatch):
+    monkeypatch.setattr(stageprocess, "GRACE_SECONDS", 0.3)
+    engine.plan(load={"do": "hang"})
+
+    with pytest.raises(Cancelled):
+        run_stage("load", make_survey(ada), stopped=lambda: bool(engine.pids()))
+
+    assert not any(lives(pid) for pid in engine.pids())
+
+
+def test_a_stage_killed_from_outside_may_try_again(ada, engine):
+    engine.plan(load={"do": "crash", "times": 1})
+
+    with pytest.raises(RetryLater) as outcome:
+        run_stage("load", make_survey(ada))
+
+    assert outcome.value.code == "crashed"
+
+
+def test_the_child_dies_with_its_worker(ada, engine):
+    """A worker that is killed takes the running stage along, so that another may begin it anew."""
+    engine.plan(load={"do": "hang"})
+    survey = make_survey(ada)
+    connection.close()
+    worker = os.fork()
+    if worker == 0:
+        try:
+            run_stage("load", survey)
+        finally:
+            os._exit(1)
+    (pid,) = wait_until(engine.pids, what="the child")
+
+    os.kill(worker, 9)
+    os.waitpid(worker, 0)
+
+    wait_until(lambda: not lives(pid), seconds=5, what="the child to die")
+
+
+def test_sweeping_leaves_alone_what_is_still_open(ada, engine, settings):
+    survey = make_survey(ada)
+    with workfolders.opened(survey.job.job_id):
+        pass
+    (settings.VAR_DIR / "work" / "something").mkdir()
+
+    workfolders.sweep()
+
+    assert folders(settings) == [str(survey.job.job_id)]
+    assert Lane.objects.filter(token__isnull=False).count() == 0

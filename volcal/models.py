@@ -1,0 +1,184 @@
+"""The rows of surveys: the task that a client knows, its four files, and what was measured."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from jobs.models import Job
+from uploads.models import Upload
+
+from .states import TaskStatus, status_of
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser, AnonymousUser
+
+
+class Label(models.TextChoices):
+    """The files of a survey, in the order in which clients hear of them."""
+
+    PRE = "pre", "Point cloud before"
+    POST = "post", "Point cloud after"
+    SHP = "shp", "Stable ground (.shp)"
+    SHX = "shx", "Index of the stable ground (.shx)"
+
+
+class SurveyQuerySet(models.QuerySet):
+    def visible_to(self, user: AbstractUser | AnonymousUser) -> SurveyQuerySet:
+        """Own surveys; all of them for staff."""
+        return self if user.is_staff else self.filter(user_id=user.pk)
+
+
+class Survey(models.Model):
+    """Two point clouds of one site and its stable ground, to be measured by a job of five stages.
+
+    task_id: what clients name it by. job: the latest run; an earlier one that was cancelled stays in the queue's books.
+    summary: what the engine says of the whole, null until something was measured.
+    """
+
+    task_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    name = models.TextField(blank=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="surveys")
+    job = models.OneToOneField(Job, null=True, on_delete=models.SET_NULL, related_name="survey")
+    parameters = models.JSONField(default=dict, blank=True)
+    summary = models.JSONField(null=True, blank=True)
+    measured_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = SurveyQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # The list of somebody's surveys, newest first.
+            models.Index(fields=["user", "-created_at"], name="survey_of_user"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(summary__isnull=True) ^ Q(measured_at__isnull=False), name="survey_measured_has_its_time"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"Survey {self.task_id.hex[:8]}"
+
+    @property
+    def crs(self) -> str:
+        return self.parameters.get("crs") or ""
+
+    def missing(self) -> list[str]:
+        """Name the files that are not complete yet."""
+        present = set(self.files.filter(upload__finished_at__isnull=False).values_list("label", flat=True))
+        return [label.value for label in Label if label.value not in present]
+
+    def status(self, missing: list[str]) -> TaskStatus:
+        """Say how the task stands in the words of its clients. missing: the files that are not complete."""
+        return status_of(self.job, is_complete=not missing, is_measured=self.summary is not None)
+
+    def release_if_complete(self) -> bool:
+        """Let the job go if all files are there; within the caller's transaction. Tells whether this call did it.
+
+        The survey's row is the lock: of two files that finish at the same moment, the second sees the first.
+        """
+        survey = type(self).objects.select_for_update(of=("self",)).select_related("job").get(pk=self.pk)
+        return survey.job is not None and not survey.missing() and survey.job.release()
+
+
+class SurveyFile(models.Model):
+    """One of the four files of a survey, arriving or arrived."""
+
+    survey = models.ForeignKey(Survey, on_delete=models.CASCADE, related_name="files")
+    label = models.TextField(choices=Label.choices)
+    upload = models.OneToOneField(Upload, on_delete=models.CASCADE, related_name="survey_file")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["survey", "label"], name="survey_file_once"),
+            models.CheckConstraint(condition=Q(label__in=Label.values), name="survey_file_label_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.label} of {self.survey_id}"
+
+
+class ProductKind(models.TextChoices):
+    PICTURE = "picture"  # of one region
+    DOWNLOAD = "download"  # everything else that the engine made
+
+
+class Product(models.Model):
+    """A file that the engine made. Its bytes lie in the store under their own hash; links are signed when read."""
+
+    survey = models.ForeignKey(Survey, on_delete=models.CASCADE, related_name="products")
+    kind = models.TextField(choices=ProductKind.choices)
+    name = models.TextField()  # as the engine calls it
+    filename = models.TextField()
+    key = models.TextField()
+    size = models.PositiveBigIntegerField()  # bytes
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["survey", "kind", "name"], name="survey_product_once"),
+            models.CheckConstraint(condition=Q(kind__in=ProductKind.values), name="survey_product_kind_known"),
+        ]
+        indexes = [
+            # Whether a stored file is still somebody's, before it is deleted.
+            models.Index(fields=["key"], name="survey_product_by_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+class Region(models.Model):
+    """One piece of ground that changed. Volumes in cubic metres; net = fill - cut."""
+
+    survey = models.ForeignKey(Survey, on_delete=models.CASCADE, related_name="regions")
+    number = models.PositiveIntegerField()  # its place in the engine's own order
+    region_id = models.TextField()
+    score = models.FloatField()
+    area_m2 = models.FloatField()
+    cut_volume_m3 = models.FloatField()
+    fill_volume_m3 = models.FloatField()
+    net_volume_m3 = models.FloatField()
+    volume_uncertainty_m3 = models.FloatField()
+    polygon = models.JSONField()  # GeoJSON in coordinates of the site
+    picture = models.ForeignKey(Product, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["survey", "number"], name="survey_region_once"),
+            models.CheckConstraint(condition=Q(score__range=(0, 1)), name="survey_region_score_is_a_share"),
+        ]
+
+    def __str__(self) -> str:
+        return f"region {self.region_id}"
+
+
+class Allowance(models.Model):
+    """A token bucket: how many requests a client without a login may still send."""
+
+    client = models.TextField(primary_key=True)
+    n_left = models.FloatField()
+    counted_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [
+            # Clients that were not seen for long are forgotten.
+            models.Index(F("counted_at"), name="survey_allowance_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return self.client
+
+
+def results_of(survey: Survey) -> dict[str, Any]:
+    """Read the regions and products of a survey once: `{"regions": [...], "products": [...]}`."""
+    return {
+        "regions": list(survey.regions.select_related("picture").order_by("number")),
+        "products": list(survey.products.order_by("kind", "name")),
+    }
