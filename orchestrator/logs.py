@@ -45,6 +45,11 @@ def redact(text: str) -> str:
     return text
 
 
+def without_secrets(value: object) -> object:
+    """Hide what looks like a secret in a JSON value, by its name or by its form."""
+    return _without_secrets("", value)
+
+
 def _without_secrets(name: str, value: object) -> object:
     # Whole words of the name: `max_tokens` is a number that people want to read.
     words = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower().replace("-", "_").split("_")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from django import template
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, pgettext_lazy
 
 register = template.Library()
 
 
 @register.simple_tag
+@cache
 def icon(name: str) -> SafeString:
     return format_html(
         '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("desk/icons.svg"), name
@@ -27,20 +29,41 @@ def icon(name: str) -> SafeString:
 def state(status: str, paused: bool = False, archived: bool = False) -> SafeString:
     """Write a state as a word, a shape and a colour."""
     shown = "archived" if archived else "paused" if paused else status
-    return format_html('<span class="state state-{}">{} {}</span>', shown, icon(f"state-{shown}"), shown)
+    return _state(shown, str(STATES.get(shown, shown)))
+
+
+@cache
+def _state(shown: str, word: str) -> SafeString:
+    return format_html('<span class="state state-{}">{} {}</span>', shown, icon(f"state-{shown}"), word)
+
+
+STATES = {
+    "waiting": pgettext_lazy("state", "waiting"),
+    "pending": pgettext_lazy("state", "pending"),
+    "running": pgettext_lazy("state", "running"),
+    "paused": pgettext_lazy("state", "paused"),
+    "completed": pgettext_lazy("state", "completed"),
+    "partial": pgettext_lazy("state", "partial"),
+    "failed": pgettext_lazy("state", "failed"),
+    "cancelled": pgettext_lazy("state", "cancelled"),
+    "archived": pgettext_lazy("state", "archived"),
+}
 
 
 @register.filter
 def ago(moment: datetime | None) -> SafeString | str:
-    """Write how long ago something was; the exact time shows on hover."""
+    """Write how long ago something was; the exact time shows on hover, and in the viewer's zone by times.js."""
     if moment is None:
-        return "never"
+        return gettext("never")
     seconds = (timezone.now() - moment).total_seconds()
-    words = f"in {duration(-seconds)}" if seconds < -1 else f"{_roughly(seconds)} ago" if seconds >= 1 else "now"
+    if seconds < -1:
+        words = gettext("in %s") % duration(-seconds)
+    else:
+        words = gettext("%s ago") % _roughly(seconds) if seconds >= 1 else gettext("now")
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(),
-        date_format(timezone.localtime(moment), "j M Y, H:i:s e"),
+        f"{moment.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC",
         words,
     )
 
