@@ -346,11 +346,7 @@ class Caption(models.Model):
                 "review_reason": "",
             }
         with transaction.atomic():
-            # Whoever retires the row writes its successor; a second one finds nothing to retire.
-            if not Caption.objects.filter(pk=self.pk, is_current=True).update(is_current=False):
-                raise CaptionSuperseded(
-                    "This version has been replaced; ask for the history and change the current one.", caption=self.pk
-                )
+            self._retire()
             return Caption.objects.create(
                 image_id=self.image_id,
                 perspective_id=self.perspective_id,
@@ -358,6 +354,33 @@ class Caption(models.Model):
                 author=by,
                 supersedes=self,
                 **{**kept, **origin, **changes},
+            )
+
+    def restore(self, version: Caption, *, by: User) -> Caption:
+        """Put an older version in the place of this one, whole: its words, who or what wrote them, and its verdict.
+
+        Raises CaptionSuperseded if this is no longer the current version; ValueError if the other one is of another
+        image or perspective.
+        """
+        if (version.image_id, version.perspective_id) != (self.image_id, self.perspective_id):
+            raise ValueError(f"Caption {version.pk} is no version of caption {self.pk}.")
+        kept = ("source", "provider", "model", "parameters", "result", "text", "provenance", "review", "review_reason")
+        with transaction.atomic():
+            self._retire()
+            return Caption.objects.create(
+                image_id=self.image_id,
+                perspective_id=self.perspective_id,
+                perspective_version_id=version.perspective_version_id,
+                author=by,
+                supersedes=self,
+                **{name: getattr(version, name) for name in kept},
+            )
+
+    def _retire(self) -> None:
+        # Whoever retires the row writes its successor; a second one finds nothing to retire.
+        if not Caption.objects.filter(pk=self.pk, is_current=True).update(is_current=False):
+            raise CaptionSuperseded(
+                "This version has been replaced; ask for the history and change the current one.", caption=self.pk
             )
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import datasets, images, perspectives, providers
+from . import datasets, images, perspectives, providers, review
 
 urlpatterns = [
     path("datasets", datasets.datasets, name="datasets"),
@@ -17,6 +17,11 @@ urlpatterns = [
     path("datasets/<slug:name>/delete", datasets.delete_dataset),
     path("images/<int:image_id>", images.image, name="image"),
     path("images/<int:image_id>/delete", images.delete_image),
+    path("review", review.page, name="review"),
+    path("review/ahead", review.ahead),
+    path("review/captions/<int:caption_id>/history", review.history),
+    path("review/captions/<int:caption_id>/form", review.edit_form),
+    path("review/captions/<int:caption_id>/<slug:verb>", review.change),
     path("perspectives", perspectives.perspectives, name="perspectives"),
     path("perspectives/<slug:name>", perspectives.perspective, name="perspective"),
     path("providers", providers.providers, name="providers"),

@@ -10,6 +10,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from captioning.models import Caption, Image, ImageState, Review
 from jobs.models import Job
@@ -31,9 +32,10 @@ _SHAPES = {
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle on a picture, in its pixels."""
+    """A rectangle on a picture, in its pixels. kind: `object`, or `text` that was read."""
 
     label: str
+    kind: str
     x: float
     y: float
     width: float
@@ -77,6 +79,16 @@ def state_word(state: str) -> str:
 
 
 @register.filter
+def roughly(seconds: float) -> str:
+    """Write how long something may take, as people say it."""
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return ngettext("%(n)s minute", "%(n)s minutes", minutes) % {"n": minutes}
+    hours = round(minutes / 60)
+    return ngettext("%(n)s hour", "%(n)s hours", hours) % {"n": hours}
+
+
+@register.filter
 def title(caption: Caption) -> str:
     return caption.perspective_version.display_name or caption.perspective.name
 
@@ -91,6 +103,7 @@ def boxes(caption: Caption) -> list[Box]:
     return [
         Box(
             label=str(entry.get("name") or entry.get("string") or ""),
+            kind="text" if "string" in entry else "object",
             x=round(box["left"] * width, 1),
             y=round(box["top"] * height, 1),
             width=round((box["right"] - box["left"]) * width, 1),
