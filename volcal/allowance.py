@@ -23,7 +23,11 @@ def spend(request: HttpRequest, purpose: str, *, per_minute: int) -> None:
 
     purpose: requests of different purposes have allowances of their own.
     """
-    bucket = {"client": f"{purpose} {address_of(request)}", "rate": per_minute / 60, "most": float(per_minute)}
+    bucket: dict[str, str | float] = {
+        "client": f"{purpose} {address_of(request)}",
+        "rate": per_minute / 60,
+        "most": float(per_minute),
+    }
     with connection.cursor() as cursor:
         # clock_timestamp(), since a caller may have waited for the row.
         cursor.execute(

@@ -43,7 +43,7 @@ class SurveyAuthentication(DeskAuthentication):
         return public_user(), None
 
 
-class SurveyAuthenticationScheme(DeskAuthenticationScheme):
+class SurveyAuthenticationScheme(DeskAuthenticationScheme):  # type: ignore[no-untyped-call]
     target_class = "volcal.api.SurveyAuthentication"
 
 

@@ -13,7 +13,6 @@ from django.dispatch import receiver
 from jobs.admission import admit
 from jobs.clusters import QueueName
 from jobs.creation import JobDraft, create_within
-from jobs.models import Job
 from jobs.pipelines import NewItem
 from jobs.states import JobStatus, JobType
 from orchestrator.problems import Conflict, Invalid, NotFound
@@ -116,12 +115,12 @@ def start(survey: Survey, *, by: User | None) -> None:
                 job.restore(by=by)
             job.retry_failed(by=by)
         elif job is None or job.status == JobStatus.CANCELLED:
-            _begin_anew(survey, by=by)
+            _begin_anew(survey)
         else:
             job.release()
 
 
-def measure_again(survey: Survey, *, by: User | None, parameters: Mapping[str, Any] | None = None) -> None:
+def measure_again(survey: Survey, *, parameters: Mapping[str, Any] | None = None) -> None:
     """Measure the same files once more, from the first stage on; what was measured before stays until then.
 
     Raises Conflict while a run is under way, FilesMissing, Invalid for bad parameters.
@@ -136,7 +135,7 @@ def measure_again(survey: Survey, *, by: User | None, parameters: Mapping[str, A
         if chosen is not None:
             survey.parameters = chosen
             survey.save(update_fields=["parameters"])
-        _begin_anew(survey, by=by)
+        _begin_anew(survey)
 
 
 def discard(survey: Survey, *, by: User | None) -> None:
@@ -174,7 +173,7 @@ def _locked(survey: Survey) -> Survey:
     return Survey.objects.select_for_update(of=("self",)).select_related("job").get(pk=survey.pk)
 
 
-def _begin_anew(survey: Survey, *, by: User | None) -> None:
+def _begin_anew(survey: Survey) -> None:
     """Give the survey a new job: a cancelled one cannot go on, and one that is done has nothing left to do."""
     survey.job = create_within(_draft(survey, held=False), by=survey.user)
     survey.save(update_fields=["job"])
@@ -193,8 +192,3 @@ def _draft(survey: Survey, *, held: bool) -> JobDraft:
         ],
         held=held,
     )
-
-
-def job_of(survey: Survey) -> Job | None:
-    """Read the survey's job as it is now, with its counts."""
-    return Job.objects.with_counts().with_position().filter(pk=survey.job_id).first() if survey.job_id else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.models import JobItem, Lane
 from jobs.states import DONE, ItemStatus, JobStatus
@@ -76,16 +76,14 @@ def stages_of(job: Job | None) -> list[Stage]:
     """List the stages of a job in their order, with what the running one says of itself."""
     if job is None:
         return []
-    reports = {
-        report["itemId"]: report
-        for report in Lane.objects.filter(job=job, token__isnull=False, report__isnull=False).values_list(
-            "report", flat=True
-        )
+    lanes = Lane.objects.filter(job=job, token__isnull=False, report__isnull=False)
+    reports: dict[int, dict[str, Any]] = {
+        report["itemId"]: report for report in lanes.values_list("report", flat=True) if report is not None
     }
     return [_stage(item, reports.get(item.pk, {})) for item in job.items.order_by("seq")]
 
 
-def _stage(item: JobItem, report: dict[str, float | str]) -> Stage:
+def _stage(item: JobItem, report: dict[str, Any]) -> Stage:
     is_running = item.status == ItemStatus.RUNNING
     done = 1.0 if item.status == ItemStatus.COMPLETED else 0.0
     return Stage(

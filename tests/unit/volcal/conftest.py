@@ -20,5 +20,5 @@ def engine(settings, tmp_path) -> FakeEngine:
 
 
 @pytest.fixture
-def ada(transactional_db):
+def ada(db):
     return make_user("ada")

@@ -116,6 +116,7 @@ def test_a_bug_of_the_engine_is_logged_with_its_trace(ada, engine, caplog):
     assert "ZeroDivisionError: a bug" in record.stderr
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_stage_that_died_is_tried_again_and_nothing_before_it(ada, engine, settings):
     engine.plan(compare={"do": "crash", "times": 1})
     survey = measure(make_survey(ada))
@@ -129,6 +130,7 @@ def test_a_stage_that_died_is_tried_again_and_nothing_before_it(ada, engine, set
     assert status_of(survey) == "done"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_stage_that_dies_each_time_ends_the_survey(ada, engine, settings):
     engine.plan(compare={"do": "crash", "times": 99})
     survey = make_survey(ada)
@@ -141,6 +143,7 @@ def test_a_stage_that_dies_each_time_ends_the_survey(ada, engine, settings):
     assert folders(settings) == []
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_machine_without_the_folder_runs_the_earlier_stages_again(ada, engine, settings):
     engine.plan(compare={"do": "crash", "times": 1})
     survey = measure(make_survey(ada))
@@ -188,6 +191,7 @@ def test_a_file_that_the_store_has_lost_ends_the_survey_with_advice(ada, engine)
     assert "upload it again" in reason_of(survey.job)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_progress_within_a_stage_is_seen_while_it_runs(ada, engine, in_background):
     engine.plan(align={"do": "wait"})
     survey = make_survey(ada)
@@ -201,6 +205,7 @@ def test_progress_within_a_stage_is_seen_while_it_runs(ada, engine, in_backgroun
     assert (stages["load"].progress, stages["compare"].progress) == (1.0, 0.0)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_cancel_ends_the_child_with_its_own_children_and_clears_up(ada, engine, settings, in_background, monkeypatch):
     monkeypatch.setattr(stageprocess, "GRACE_SECONDS", 0.5)  # this child ignores TERM
     engine.plan(load={"do": "hang"})
@@ -217,6 +222,7 @@ def test_cancel_ends_the_child_with_its_own_children_and_clears_up(ada, engine, 
     assert folders(settings) == []
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_cancelled_survey_that_no_worker_holds_leaves_no_folder(ada, engine, settings):
     engine.plan(compare={"do": "crash", "times": 1})
     survey = measure(make_survey(ada))
@@ -308,6 +314,7 @@ def test_a_stage_killed_from_outside_may_try_again(ada, engine):
     assert outcome.value.code == "crashed"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_child_dies_with_its_worker(ada, engine):
     """A worker that is killed takes the running stage along, so that another may begin it anew."""
     engine.plan(load={"do": "hang"})

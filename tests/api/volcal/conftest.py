@@ -1,0 +1,3 @@
+from tests.unit.volcal.conftest import _own_folders, engine
+
+__all__ = ["_own_folders", "engine"]
