@@ -12,6 +12,11 @@ from orchestrator import env, vardir
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
 
+# --- Which process this is
+IN_CLUSTER = "qcluster" in sys.argv
+IN_WEB = "daphne" in Path(sys.argv[0]).name
+IN_TUS = "uvicorn" in Path(sys.argv[0]).name
+
 # --- Mode and address
 PRODUCTION = env.choice("NODE_ENV", ["development", "production", "test"], "development") == "production"
 DEBUG = env.boolean("DEBUG", False)
@@ -86,6 +91,20 @@ INSTALLED_APPS = [
     "uploads.apps.UploadsConfig",
     "volcal.apps.VolcalConfig",
 ]
+# The upload service shows no page; these would only take memory.
+_FOR_PAGES = {
+    "daphne",
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+}
+if IN_TUS:
+    INSTALLED_APPS = [
+        "django.contrib.admin.apps.SimpleAdminConfig" if app == "orchestrator.apps.DeskAdminConfig" else app
+        for app in INSTALLED_APPS
+        if app not in _FOR_PAGES
+    ]
 
 MIDDLEWARE = [
     "orchestrator.requestids.RequestIdMiddleware",
@@ -125,18 +144,17 @@ TEMPLATES = [
 ]
 
 # --- Database
-IN_CLUSTER = "qcluster" in sys.argv
-IN_WEB = "daphne" in Path(sys.argv[0]).name
 IS_EMBEDDED = env.secret("DATABASE_URL") is None  # the supervisor brings its own PostgreSQL
 POSTGRES_BIN = env.text("POSTGRES_BIN")
 DATABASE_URL = env.secret("DATABASE_URL") or vardir.database_url(VAR_DIR)
 DATABASE_DIRECT_URL = env.secret("DATABASE_DIRECT_URL") or DATABASE_URL
 DATABASES = {"default": env.database(DATABASE_URL) | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}}
-# Only the web process pools: a pool that lives through django-q2's forks breaks (docs/explanation/queue.md).
-if IN_WEB:
+# Only servers pool: a pool that lives through django-q2's forks breaks (docs/explanation/queue.md).
+if IN_WEB or IN_TUS:
     DATABASES["default"]["OPTIONS"]["pool"] = {  # type: ignore[index]
         "min_size": 1,
-        "max_size": env.integer("DB_POOL_SIZE", 4, 1) + env.integer("DB_MAX_OVERFLOW", 0, 0),
+        # The upload service has eight threads that ask the database (uploads/threads.py), four of them rarely.
+        "max_size": 8 if IN_TUS else env.integer("DB_POOL_SIZE", 4, 1) + env.integer("DB_MAX_OVERFLOW", 0, 0),
         "timeout": env.seconds("DB_POOL_TIMEOUT", 30),
         "max_lifetime": env.seconds("DB_POOL_RECYCLE", 3600),
     }
@@ -396,6 +414,9 @@ UNFOLD = {
                 "items": [
                     {"title": "Canaries", "icon": "pulse_alert", "link": "/admin/jobs/clustercanary/"},
                     {"title": "Lanes", "icon": "view_column", "link": "/admin/jobs/lane/"},
+                    {"title": "Actions on many jobs", "icon": "select_all", "link": "/admin/jobs/bulkaction/"},
+                    {"title": "Saved views", "icon": "bookmark", "link": "/admin/jobs/savedview/"},
+                    {"title": "Tallies", "icon": "bar_chart", "link": "/admin/jobs/tally/"},
                     {"title": "Streams", "icon": "water", "link": "/admin/jobs/eventstream/"},
                     {"title": "Dependencies of jobs", "icon": "account_tree", "link": "/admin/jobs/jobdependency/"},
                     {"title": "Edges of items", "icon": "share", "link": "/admin/jobs/itemedge/"},

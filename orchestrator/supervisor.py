@@ -27,9 +27,13 @@ from orchestrator.postgres import Postgres, PostgresUnavailable
 logger = logging.getLogger(__name__)
 
 CLUSTERS = ("default", "vision", "heavy")
-ROLES = ("web", *CLUSTERS)
+SERVERS = ("web", "tus")
+ROLES = (*SERVERS, *CLUSTERS)
 # What PostgreSQL has for its own clean end after everybody else is gone; with DRAIN_SECONDS, ten at most.
 _POSTGRES_STOP_SECONDS = 1.0
+
+
+_PORTS = {"web": "PORT", "tus": "TUS_PORT"}  # where the servers listen, by the variable that says so
 
 
 class CannotStart(Exception):
@@ -72,7 +76,7 @@ class Supervisor:
         self._catch_signals()
         self._claim_folder()
         try:
-            self._check_address()
+            self._check_addresses()
             self._start_postgres()
             self._prepare_database()
             self._start_children()
@@ -121,24 +125,11 @@ class Supervisor:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._drain_file.unlink(missing_ok=True)
 
-    def _check_address(self) -> None:
+    def _check_addresses(self) -> None:
         """Say a wrong or taken address in one line now rather than in a log later."""
-        if "web" not in self._roles:
-            return
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                settings.HOST, settings.PORT, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except socket.gaierror as error:
-            raise CannotStart(f"HOST {settings.HOST} is not an address: {error.strerror}.") from error
-        except OSError as error:
-            raise CannotStart(
-                f"PORT {settings.PORT} on {settings.HOST} cannot be used: {error.strerror}. "
-                f"Choose another, for instance PORT={settings.PORT % 65535 + 1}."
-            ) from error
+        for role, port in _PORTS.items():
+            if role in self._roles:
+                _check_address(port)
 
     def _start_postgres(self) -> None:
         if not settings.IS_EMBEDDED:
@@ -195,12 +186,22 @@ class Supervisor:
             )
             self._children.append(child)
             child.start()
-        if "web" in self._roles:
-            self._await_web(self._children[0])
+        for child in self._children:
+            if child.name in SERVERS:
+                self._await_server(child)
 
     def _command(self, role: str) -> list[str]:
         if role in CLUSTERS:
             return [sys.executable, "manage.py", "qcluster", "-n", role]
+        if role == "tus":
+            return [
+                sys.executable,
+                str(Path(sys.executable).with_name("uvicorn")),
+                *("--host", settings.HOST, "--port", str(settings.TUS_PORT)),
+                *("--loop", "auto", "--http", "httptools", "--ws", "none", "--no-access-log", "--no-server-header"),
+                *("--log-level", "warning", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "4"),
+                "uploads.asgi:application",
+            ]
         daphne = Path(sys.executable).with_name("daphne")
         return [
             sys.executable,
@@ -221,23 +222,26 @@ class Supervisor:
             "DRAIN_FILE": str(self._drain_file),
             "PYTHONUNBUFFERED": "1",
         }
+        if role == "tus":
+            # Each thread would keep free memory of its own; two pools are enough, and nothing was slower.
+            environment["MALLOC_ARENA_MAX"] = "2"
         if role in CLUSTERS:
             # Django-Q looks for its name before it reads its arguments; `-n` is for the reader of a process list.
             environment["Q_CLUSTER_NAME"] = role
         return environment
 
-    def _await_web(self, web: Child) -> None:
+    def _await_server(self, server: Child) -> None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104
-        while web.poll() is None:
+        while server.poll() is None:
             try:
-                socket.create_connection((host, settings.PORT), timeout=1).close()
+                socket.create_connection((host, getattr(settings, _PORTS[server.name])), timeout=1).close()
             except OSError:
                 self._wait(0.05)
                 if self._n_stop_signals:
                     raise _StopAsked from None
             else:
                 return
-        raise CannotStart(f"The web process ended at once. {web.last_words}")
+        raise CannotStart(f"The process {server.name} ended at once. {server.last_words}")
 
     def _greet(self) -> None:
         if not self._is_whole:
@@ -352,6 +356,24 @@ class Supervisor:
             vardir.database_url_file(settings.VAR_DIR).unlink(missing_ok=True)
             self._postgres.stop(patience_seconds=max(_POSTGRES_STOP_SECONDS, deadline - time.monotonic()))
         self._drain_file.unlink(missing_ok=True)
+
+
+def _check_address(variable: str) -> None:
+    port: int = getattr(settings, variable)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.HOST, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise CannotStart(f"HOST {settings.HOST} is not an address: {error.strerror}.") from error
+    except OSError as error:
+        raise CannotStart(
+            f"{variable} {port} on {settings.HOST} cannot be used: {error.strerror}. "
+            f"Choose another, for instance {variable}={port % 65535 + 1}."
+        ) from error
 
 
 def is_hung(connection: psycopg.Connection[Any], cluster: str, host: str, stale_seconds: float) -> bool:

@@ -21,7 +21,7 @@ from orchestrator.problems import NotFound, Problem
 
 from .models import Upload
 
-_LOOK_AGAIN_SECONDS = 0.1
+LOOK_AGAIN_SECONDS = 0.1
 
 
 class UploadBusy(Problem):
@@ -55,15 +55,23 @@ class Hold:
         gives_up_at = time.monotonic() + patience_seconds
         has_asked = False
         while True:
-            hold = cls._try(upload_id)
+            hold = cls.attempt(upload_id, ask=not has_asked)
             if hold is not None:
                 return hold
-            if not has_asked and not Upload.objects.filter(pk=upload_id).update(is_wanted=True):
-                raise UploadMissing("This upload does not exist or was terminated; start a new one.")
             has_asked = True
             if time.monotonic() >= gives_up_at:
                 raise UploadBusy("Another request is writing to this upload; ask HEAD and try again.", retry_after=1)
-            time.sleep(_LOOK_AGAIN_SECONDS)
+            time.sleep(LOOK_AGAIN_SECONDS)
+
+    @classmethod
+    def attempt(cls, upload_id: uuid.UUID, *, ask: bool) -> Hold | None:
+        """Take it if it is free. ask: else let its holder know that it is wanted. Raises UploadMissing."""
+        hold = cls._try(upload_id)
+        if hold is None and not Upload.objects.filter(pk=upload_id).exists():
+            raise UploadMissing("This upload does not exist or was terminated; start a new one.")
+        if hold is None and ask:
+            Upload.objects.filter(pk=upload_id).exclude(hold_token=None).update(is_wanted=True)
+        return hold
 
     @classmethod
     def _try(cls, upload_id: uuid.UUID) -> Hold | None:

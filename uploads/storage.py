@@ -40,6 +40,21 @@ def key_of(folder: str, sha256: str, suffix: str) -> str:
     return f"{folder}/{sha256[:2]}/{sha256}{suffix}"
 
 
+def ensure_place() -> None:
+    """Make the folder or the bucket that everything goes to, where it is not there yet. Raises StoreUnavailable."""
+    with _store("the store itself"):
+        if isinstance(default_storage, FileSystemStorage):
+            Path(default_storage.location).mkdir(parents=True, exist_ok=True)
+            return
+        bucket = default_storage.bucket  # type: ignore[attr-defined]
+        try:
+            bucket.meta.client.head_bucket(Bucket=bucket.name)
+        except ClientError as error:
+            if _code(error) not in {"404", "NoSuchBucket"}:
+                raise
+            bucket.create()
+
+
 def put(key: str, source: BinaryIO) -> None:
     """Store the whole of a seekable file unless its key is there already. Readers never see half of it.
 

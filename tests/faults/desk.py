@@ -57,6 +57,7 @@ class Desk:
     def __init__(self, folder: Path, **variables: str) -> None:
         self.var_dir = folder / "var"
         self.port = free_port()
+        self.tus_port = free_port()
         self.output = ""
         self.variables = {"VAR_DIR": str(self.var_dir), "ENV_FILE": os.devnull, "RESTART_SECONDS": "0.2", **variables}
         self._supervisor: subprocess.Popen[str] | None = None
@@ -97,7 +98,7 @@ class Desk:
 
     def _environment(self) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
-        return {**ours, **self.variables, "PORT": str(self.port)}
+        return {**ours, **self.variables, "PORT": str(self.port), "TUS_PORT": str(self.tus_port)}
 
     def start(self) -> None:
         """Start it and wait until it says that it is open."""
@@ -139,7 +140,7 @@ class Desk:
         return found
 
     def roles(self) -> dict[str, list[psutil.Process]]:
-        """Name the processes: web, postgres, and of each cluster main, sentinel, workers, monitor and pusher."""
+        """Name the processes: web, tus, postgres, and of each cluster main, sentinel, workers, monitor and pusher."""
         roles: dict[str, list[psutil.Process]] = {}
         for child in psutil.Process(self.supervisor.pid).children():
             try:
@@ -152,6 +153,8 @@ class Desk:
         command = " ".join(child.cmdline())
         if "daphne" in command:
             return {"web": [child]}
+        if "uvicorn" in command:
+            return {"tus": [child]}
         if "postgres" in command:
             return {"postgres": [child]}
         cluster = re.search(r"qcluster -n (\w+)", command)
@@ -183,7 +186,7 @@ class Desk:
         """Tell whether every cluster has its sentinel, monitor, pusher and at least one worker."""
         shape = self.shape()
         return (
-            shape["web"] == shape["postgres"] == 1
+            shape["web"] == shape["tus"] == shape["postgres"] == 1
             and all(shape[f"{cluster} sentinel"] == 1 for cluster in ("default", "vision", "heavy"))
             and all(shape[f"{cluster} members"] >= 3 for cluster in ("default", "vision", "heavy"))
         )

@@ -55,7 +55,7 @@ def whole_shape(desk: Desk) -> Counter[str]:
     """Return the processes of a desk that is complete: one of each, and every worker that the settings ask for."""
     workers = {"default": settings.Q_CLUSTER["workers"]}
     workers |= {name: conf["workers"] for name, conf in settings.Q_CLUSTER["ALT_CLUSTERS"].items()}
-    shape = Counter({"web": 1, "postgres": 1})
+    shape = Counter({"web": 1, "tus": 1, "postgres": 1})
     for cluster, n_workers in workers.items():
         shape += Counter({f"{cluster} main": 1, f"{cluster} sentinel": 1, f"{cluster} members": n_workers + 2})
     wait_until(lambda: desk.shape() == shape, seconds=180)
