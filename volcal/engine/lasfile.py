@@ -122,13 +122,11 @@ def _crs_of(header: laspy.LasHeader, label: Label) -> CRS | None:
     try:
         crs = header.parse_crs()
     except Exception as broken:  # pyproj and laspy raise many kinds for a broken record
-        raise Refused(
-            "broken_crs", "The reference system in the file cannot be read; export it again.", label
-        ) from broken
+        raise Refused("broken_crs", "Its reference system cannot be read; export it again.", label) from broken
     return None if crs is None else checked_crs(CRS.from_user_input(crs), label)
 
 
-def checked_crs(crs: CRS, label: Label) -> CRS:
+def checked_crs(crs: CRS, label: Label | None) -> CRS:
     """Return the horizontal part of a reference system.
 
     Raises Refused unless it counts in metres: volumes in square degrees mean nothing.

@@ -161,9 +161,7 @@ def search(ladder: Ladder, starts: list[Pose], *, min_overlap: float, report: Ca
         raise _ambiguous(text)
     stray = _stray(ladder, best.pose, corners, report)
     if stray > voxel:
-        text = (
-            f"The ground has too little shape: started {3 * voxel:.1f} m aside, the clouds settle {stray:.1f} m apart."
-        )
+        text = f"The ground has too little shape: started {3 * voxel:.1f} m aside, the pose ends {stray:.1f} m apart."
         raise _ambiguous(text)
     return Found(best, nearest, stray, len(starts))
 

@@ -120,9 +120,7 @@ def stable_ground(
         polygon[(polygon < 0) & inside(one, cores)] = n
     seen &= polygon >= 0
     if seen.sum() < _LEAST_CORES:
-        text = (
-            f"Both clouds meet at only {int(seen.sum())} places of the stable area; redraw it where both have points."
-        )
+        text = f"Both clouds have points at only {int(seen.sum())} places of the stable area; redraw it."
         raise Refused("stable_area_tiny", text, "shp")
     return StableGround(cores[seen, :2], found.distance_m[seen], found.deviation_m[seen], polygon[seen])
 
