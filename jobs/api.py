@@ -128,6 +128,8 @@ class StatisticsQuery(pages.Query):
 class QueueView(ConditionalView):
     """A view of the queue."""
 
+    needs = "jobs.change_job"
+
     @property
     def who(self) -> User:
         """Whoever asks; nobody unknown comes past the permissions."""
@@ -403,6 +405,8 @@ class RetryFailed(JobAction):
 
 
 class Reorder(QueueView):
+    needs = "jobs.change_queue"
+
     @extend_schema(request=_REORDER, responses=ReorderedSerializer, tags=_TAGS)
     def post(self, request: Request) -> Response:
         """Change the order of waiting jobs: a list of them, one beside another, or one's priority."""
@@ -432,6 +436,7 @@ class Reorder(QueueView):
 
 class Limits(QueueView):
     permission_classes = (IsStaffOrReads,)
+    needs = "jobs.change_queue"
 
     @extend_schema(responses=LimitsSerializer, tags=_TAGS)
     def get(self, request: Request) -> Response:

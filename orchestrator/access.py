@@ -18,7 +18,7 @@ from django.utils.functional import SimpleLazyObject
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.permissions import BasePermission
 
-from . import problems
+from . import problems, roles
 from .middleware import Middleware
 from .models import ApiToken
 
@@ -175,13 +175,18 @@ class DeskAuthentication(BaseAuthentication):
 
 
 class HasAccess(BasePermission):
-    """Somebody known; with a token, one of scope `user`."""
+    """Somebody known; with a token, one of scope `user`; staff change what their role includes (orchestrator/roles.py).
+
+    A view says in `needs` which permission its changes take; one that says nothing is for administrators.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if not request.user.is_authenticated:
             return False
         if isinstance(request.auth, ApiToken) and USER_SCOPE not in request.auth.scopes:
             raise problems.Forbidden(f"This token may not be used here; it lacks the scope `{USER_SCOPE}`.")
+        if request.method not in SAFE_METHODS and hasattr(view, str(request.method).lower()):
+            roles.require(request.user, getattr(view, "needs", ""))
         return True
 
 

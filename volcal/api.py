@@ -68,6 +68,7 @@ class SurveyAccess(HasAccess):
 class TaskView(ConditionalView):
     authentication_classes = [SurveyAuthentication]
     permission_classes = [SurveyAccess]
+    needs = "volcal.add_survey"
 
     @property
     def who(self) -> User:

@@ -128,6 +128,8 @@ class CaptionedSerializer(serializers.Serializer):
 
 
 class Create(APIView):
+    needs = "jobs.add_job"
+
     @extend_schema(request=CreateSerializer, responses={201: CreatedSerializer, 200: CreatedSerializer})
     @idempotent
     def post(self, request: Request) -> Response:
@@ -156,6 +158,8 @@ class Create(APIView):
 
 
 class AnalyzeImages(APIView):
+    needs = "captioning.view_image"
+
     @extend_schema(request=AnalyzeSerializer, responses=AnalysesSerializer)
     def post(self, request: Request) -> Response:
         """Tell for each image which perspectives have a current caption and which lack one.
@@ -182,6 +186,8 @@ class AnalyzeImages(APIView):
 
 
 class CaptionFromPath(APIView):
+    needs = "captioning.add_caption"
+
     @extend_schema(
         request=CaptionNowSerializer,
         responses={200: CaptionedSerializer, 502: OpenApiResponse(description="The provider gave no caption")},

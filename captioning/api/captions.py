@@ -96,6 +96,8 @@ class CaptionQuery(pages.Window):
 class Captions(ConditionalView):
     """Current captions of the images one may see."""
 
+    needs = "captioning.add_caption"
+
     @extend_schema(parameters=[CaptionQuery], responses=CaptionListSerializer)
     def get(self, request: Request) -> Response:
         query = CaptionQuery.of(request)
@@ -114,6 +116,8 @@ class Captions(ConditionalView):
 
 
 class CaptionDetail(ConditionalView):
+    needs = "captioning.change_caption"
+
     @extend_schema(responses=CaptionSerializer)
     def get(self, request: Request, caption_id: int) -> Response:
         return Response(shown(_caption(request, caption_id)))
@@ -136,6 +140,8 @@ class CaptionHistory(ConditionalView):
 
 
 class CaptionsBulk(ConditionalView):
+    needs = "captioning.change_caption"
+
     @extend_schema(request=VerdictSerializer, responses=VerdictAnswerSerializer)
     def post(self, request: Request) -> Response:
         """Accept, reject or reopen many captions at once, by their ids or by a filter."""

@@ -105,6 +105,8 @@ class DatasetView(ConditionalView):
 
 
 class DatasetList(DatasetView):
+    needs = "captioning.add_dataset"
+
     @extend_schema(parameters=[DatasetQuery], responses=DatasetListSerializer, tags=_TAGS)
     def get(self, request: Request) -> Response:
         """List data sets."""
@@ -134,6 +136,8 @@ class DatasetList(DatasetView):
 
 
 class DatasetDetail(DatasetView):
+    needs = "captioning.change_dataset"
+
     @extend_schema(responses=DatasetSerializer, tags=_TAGS)
     def get(self, request: Request, name: str) -> Response:
         """Show a data set."""
@@ -161,6 +165,7 @@ class DatasetDetail(DatasetView):
 
 
 class DatasetImport(DatasetView):
+    needs = "captioning.add_image"
     parser_classes = [LenientJSONParser, MultiPartParser]
 
     @extend_schema(

@@ -142,6 +142,7 @@ class _DeleteWithBody(DeskSchema):
 
 
 class DatasetImages(DatasetView):
+    needs = "captioning.change_dataset"
     parser_classes = [MultiPartParser, LenientJSONParser]
     schema = _DeleteWithBody()
 
@@ -211,6 +212,8 @@ class DatasetImages(DatasetView):
 
 
 class ImageDetail(ConditionalView):
+    needs = "captioning.delete_image"
+
     @extend_schema(responses=ImageSerializer, tags=_TAGS)
     def get(self, request: Request, image_id: int) -> Response:
         """Show what is known of an image."""

@@ -111,6 +111,8 @@ class PerspectiveQuery(pages.Window):
 class Perspectives(ConditionalView):
     """The library of perspectives."""
 
+    needs = "captioning.add_perspective"
+
     @extend_schema(parameters=[PerspectiveQuery], responses=PerspectiveListSerializer)
     def get(self, request: Request) -> Response:
         query = PerspectiveQuery.of(request)
@@ -141,6 +143,8 @@ class Perspectives(ConditionalView):
 
 class PerspectiveDetail(ConditionalView):
     """One perspective in its current wording."""
+
+    needs = "captioning.change_perspective"
 
     @extend_schema(responses=PerspectiveSerializer)
     def get(self, request: Request, name: str) -> Response:

@@ -80,6 +80,7 @@ class ProbeRequestSerializer(serializers.Serializer):
 class Providers(ConditionalView):
     """Who can answer."""
 
+    needs = "captioning.add_provider"
     permission_classes = [IsStaffOrReads]
 
     @extend_schema(parameters=[ProviderQuery], responses=ProviderListSerializer)
@@ -100,6 +101,7 @@ class Providers(ConditionalView):
 
 
 class ProviderDetail(ConditionalView):
+    needs = "captioning.change_provider"
     permission_classes = [IsStaffOrReads]
 
     @extend_schema(responses=ProviderSerializer)
@@ -127,6 +129,7 @@ class ProviderDetail(ConditionalView):
 
 
 class ProviderTest(ConditionalView):
+    needs = "captioning.change_provider"
     permission_classes = [IsStaff]
 
     @extend_schema(request=ProbeRequestSerializer, responses=ANY_OBJECT)

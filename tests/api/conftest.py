@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from orchestrator.access import make_token
-from tests.workbench.rows import make_user
+from tests.workbench.rows import make_staff, make_user
 
 
 class ApiClient(Client):
@@ -50,7 +50,7 @@ def bob(db: None) -> User:
 
 @pytest.fixture
 def staff(db: None) -> User:
-    return make_user("grace", is_staff=True)
+    return make_staff("grace")
 
 
 @pytest.fixture

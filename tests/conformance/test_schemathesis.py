@@ -14,7 +14,7 @@ from django.db import close_old_connections
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from orchestrator.access import make_token
-from tests.workbench.rows import make_job, make_user, work
+from tests.workbench.rows import make_job, make_staff, work
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
@@ -45,7 +45,7 @@ def _one_connection() -> Iterator[None]:
 def headers(settings: Any, db: None) -> dict[str, str]:
     """Somebody who may do everything, at a desk that asks who it is."""
     settings.API_ACCESS = "token"
-    _, text = make_token(make_user(is_staff=True), name="conformance", scopes=["user", "service"])
+    _, text = make_token(make_staff(), name="conformance", scopes=["user", "service"])
     return {"Authorization": f"Bearer {text}"}
 
 

@@ -19,10 +19,17 @@ from jobs.creation import JobDraft, create
 from jobs.models import Job, JobItem, Lane
 from jobs.pipelines import NewItem
 from jobs.slices import run_slice
+from orchestrator import roles
 
 
 def make_user(name: str = "ada", **columns: Any) -> User:
     return User.objects.create_user(name, **columns)
+
+
+def make_staff(name: str = "grace", *, role: roles.Role = roles.OPERATOR) -> User:
+    user = make_user(name)
+    roles.give(user, role)
+    return User.objects.get(pk=user.pk)  # without the permissions that an instance remembers
 
 
 def make_job(

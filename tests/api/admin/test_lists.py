@@ -119,7 +119,7 @@ def test_a_job_shows_its_events_and_hides_secrets(console, operator):
 
     page = console.get(address_of(Job, "change", job.pk)).content.decode()
 
-    assert "Job Created" in page
+    assert "Created" in page
     assert "birds" in page
     assert "sk-very-secret" not in page
 

@@ -5,7 +5,7 @@ from django.test.utils import CaptureQueriesContext
 from captioning import library
 from captioning.models import Perspective
 from tests.captions import client_of, document, make_caption, make_dataset, make_image, make_perspective, make_provider
-from tests.workbench.rows import make_user
+from tests.workbench.rows import make_staff, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -14,7 +14,7 @@ URL = "/api/perspectives"
 
 @pytest.fixture
 def staff():
-    return client_of(make_user("grace", is_staff=True))
+    return client_of(make_staff("grace"))
 
 
 @pytest.fixture

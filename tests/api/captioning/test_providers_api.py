@@ -2,7 +2,7 @@ import pytest
 
 from captioning.models import Provider
 from tests.captions import client_of, completion, make_provider
-from tests.workbench.rows import make_user
+from tests.workbench.rows import make_staff, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +21,7 @@ FORM = {
 
 @pytest.fixture
 def staff():
-    return client_of(make_user("grace", is_staff=True))
+    return client_of(make_staff("grace"))
 
 
 @pytest.fixture
