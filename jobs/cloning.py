@@ -71,7 +71,8 @@ def clone(job: Job, *, by: User | None) -> Job:
             )
             cursor.execute(
                 """
-                INSERT INTO jobs_jobitem (job_id, seq, image_path, perspective, payload, status, blocked_by, max_attempts)
+                INSERT INTO jobs_jobitem
+                    (job_id, seq, image_path, perspective, payload, status, blocked_by, max_attempts)
                 SELECT %(copy)s, item.seq, item.image_path, item.perspective, item.payload,
                        CASE WHEN edge.n > 0 THEN 'waiting' ELSE 'pending' END, coalesce(edge.n, 0), %(attempts)s
                 FROM jobs_jobitem item

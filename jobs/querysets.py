@@ -31,7 +31,7 @@ class JobQuerySet(models.QuerySet):
 
     def _fetch_all(self) -> None:
         is_new = self._result_cache is None
-        super()._fetch_all()  # type: ignore[misc]
+        super()._fetch_all()
         if is_new and self._result_cache and issubclass(self._iterable_class, ModelIterable):
             for tell in self._told_of_fetched:
                 tell(self._result_cache)

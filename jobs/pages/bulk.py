@@ -1,4 +1,4 @@
-"""Doing one thing to every job that matches: a preview with numbers, a confirmation, and ten seconds to take it back."""
+"""Doing one thing to every job that matches: a preview with numbers, a confirmation, and ten seconds to think."""
 
 from __future__ import annotations
 

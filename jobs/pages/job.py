@@ -66,6 +66,8 @@ def job(request: HttpRequest, job_id: UUID) -> HttpResponse:
 def piece(request: HttpRequest, job_id: UUID, name: str) -> HttpResponse:
     """One part of the job page as it is now."""
     shown = _job(request, job_id)
+    if name == "menu":
+        return render(request, "jobs/_menu.html", {"job": shown})
     if name == "progress":
         return render(request, "jobs/_progress.html", _progress_context(shown))
     if name in {"items", "timeline"}:

@@ -22,7 +22,7 @@ from .filters import LABELS, STATUSES, JobFilter
 from .rows import finished_rows, open_rows
 
 JOBS_A_PAGE = 25  # each with its buttons; below 150 kB of HTML, and quick to draw anew with every event
-RECENTLY_FINISHED = 15
+RECENTLY_FINISHED = 8
 MOST_SAVED_VIEWS = 30
 LONGEST_NAME = 60
 

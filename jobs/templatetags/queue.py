@@ -132,12 +132,8 @@ _WORDS = {
 
 @register.simple_tag
 def chart(series: Series, name: str) -> SafeString:
-    """Lay out a chart of throughput, which chart.js draws; without scripts, and to a screen reader, its words remain."""
-    said = _("%(name)s: at most %(peak)s items a minute, %(latest)s in the last whole step.") % {
-        "name": name,
-        "peak": f"{series.peak:,.0f}",
-        "latest": f"{series.latest:,.0f}",
-    }
+    """Lay out a chart of throughput, which chart.js draws; without scripts, its words remain."""
+    said = _("%(name)s: at most %(peak)s items a minute") % {"name": name, "peak": f"{series.peak:,.0f}"}
     return format_html(
         '<figure class="chart" id="chart" data-chart="{}" data-completed="{}" data-failed="{}">'
         '<figcaption class="small muted">{}</figcaption></figure>',

@@ -13,6 +13,10 @@ function colour(name) {
   return found;
 }
 
+function clock(seconds) {
+  return new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+}
+
 function options(figure) {
   const grid = { stroke: colour("chart-line"), width: 1 };
   const text = colour("muted");
@@ -25,7 +29,7 @@ function options(figure) {
     legend: { show: false },
     scales: { y: { range: (plot, min, max) => [0, Math.max(1, max)] } },
     axes: [
-      { ...axis, space: 60, size: 24 },
+      { ...axis, space: 60, size: 24, values: (plot, ticks) => ticks.map(clock) },
       { ...axis, space: 30, size: 44 },
     ],
     series: [

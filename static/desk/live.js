@@ -125,7 +125,9 @@ if (window.Idiomorph) {
       !(["checked", "value"].includes(name) && node.matches("input")) &&
       !(name === "hidden" && node.id === "news"),
     beforeNodeMorphed: (node, fresh) => {
-      if (!(node instanceof Element) || !node.hasAttribute("data-chart")) return true;
+      if (!(node instanceof Element)) return true;
+      if (node.matches("details.ask[open]")) return false; // somebody reads or types in it
+      if (!node.hasAttribute("data-chart")) return true;
       // A chart is drawn by chart.js; it gets new numbers, not new elements.
       if (node.dataset.chart !== fresh.dataset?.chart) {
         node.dataset.chart = fresh.dataset.chart;
