@@ -16,6 +16,7 @@ from jobs.states import JobType
 from orchestrator.problems import Invalid, Problem
 
 from . import capabilities, ledger, options, remote
+from .image_filter import ImageFilter
 from .intake import register_path
 from .library import in_order_of_need
 from .models import Dataset, Image, Perspective, PerspectiveType, Provider
@@ -54,8 +55,8 @@ class _Answerer:
     model: str
 
 
-def draft(body: Mapping[str, Any], user: User) -> BatchDraft:
-    """Check the request of a job and draft it.
+def draft(body: Mapping[str, Any], user: User, *, among: ImageFilter | None = None) -> BatchDraft:
+    """Check the request of a job and draft it. among: only those images of its data set that match.
 
     Images named by path are taken into their data sets here, so a refusal comes before anything is queued.
     Raises Invalid with every error by field; EmptyJob where there is nothing to do.
@@ -82,10 +83,12 @@ def draft(body: Mapping[str, Any], user: User) -> BatchDraft:
     if errors:
         raise Invalid(_summary(errors), errors=errors)
 
-    selection = Selection(wanted, named=named, dataset_id=dataset.pk if dataset else None)
+    selection = Selection(wanted, named=named, dataset_id=dataset.pk if dataset else None, among=among)
     if not selection.n_items:
         raise _nothing_to_do(selection, dataset)
     config = _config(body, chosen, answerer, asked, selection)
+    if among:
+        config["filter"] = among.said
     job = JobDraft(
         type=str(type_),
         pipeline=PIPELINE,

@@ -10,6 +10,7 @@ from itertools import islice
 
 from jobs.pipelines import NewItem
 
+from .image_filter import ImageFilter
 from .models import Caption, Image
 
 PAGE = 5_000  # images
@@ -41,13 +42,18 @@ class Selection:
     """
 
     def __init__(
-        self, wanted: Sequence[Wanted], *, named: Sequence[tuple[int, str]] = (), dataset_id: int | None = None
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        named: Sequence[tuple[int, str]] = (),
+        dataset_id: int | None = None,
+        among: ImageFilter | None = None,
     ) -> None:
         self._wanted = list(wanted)
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, mode="w+", encoding="utf-8")  # noqa: SIM115
         self.n_items = 0
         self.n_images = 0
-        for page in pages(named=named, dataset_id=dataset_id):
+        for page in pages(named=named, dataset_id=dataset_id, among=among):
             self._write(page)
 
     def __iter__(self) -> Iterator[NewItem]:
@@ -83,11 +89,16 @@ class Selection:
 
 
 def pages(
-    *, named: Sequence[tuple[int, str]] = (), dataset_id: int | None = None, after: int = 0, size: int = PAGE
+    *,
+    named: Sequence[tuple[int, str]] = (),
+    dataset_id: int | None = None,
+    among: ImageFilter | None = None,
+    after: int = 0,
+    size: int = PAGE,
 ) -> Iterator[list[tuple[int, str]]]:
     """Yield (image id, path) in lists of at most `size`: the named ones in the caller's order, then the data set's.
 
-    after: go on behind this image of the data set.
+    among: only those of the data set that match. after: go on behind this image of the data set.
     """
     entries = iter(named)
     while page := list(islice(entries, size)):
@@ -95,10 +106,11 @@ def pages(
     if dataset_id is None:
         return
     known = {image_id for image_id, _ in named}
+    images = Image.objects.filter(dataset_id=dataset_id)
+    if among is not None:
+        images = among.apply(images)
     # By key and not by offset: the last page costs what the first one does.
-    while page := list(
-        Image.objects.filter(dataset_id=dataset_id, id__gt=after).order_by("id").values_list("id", "path")[:size]
-    ):
+    while page := list(images.filter(id__gt=after).order_by("id").values_list("id", "path")[:size]):
         after = page[-1][0]
         if rest := [entry for entry in page if entry[0] not in known]:
             yield rest

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import datasets, images, perspectives, providers, review
+from . import datasets, images, new_job, perspectives, providers, review
 
 urlpatterns = [
     path("datasets", datasets.datasets, name="datasets"),
@@ -17,6 +17,10 @@ urlpatterns = [
     path("datasets/<slug:name>/delete", datasets.delete_dataset),
     path("images/<int:image_id>", images.image, name="image"),
     path("images/<int:image_id>/delete", images.delete_image),
+    path("jobs/new", new_job.page, name="new-job"),
+    path("jobs/new/check", new_job.check),
+    path("jobs/new/trial", new_job.start_trial),
+    path("jobs/new/trial/<uuid:job_id>", new_job.trial),
     path("review", review.page, name="review"),
     path("review/ahead", review.ahead),
     path("review/captions/<int:caption_id>/history", review.history),
