@@ -5,6 +5,7 @@ from django.urls import path
 
 from captioning.pages import urls as captioning
 from jobs.pages import urls as jobs
+from volcal.pages import urls as volcal
 
 from . import views
 
@@ -15,4 +16,5 @@ urlpatterns = [
     path("logout", LogoutView.as_view(), name="logout"),
     *jobs.urlpatterns,
     *captioning.urlpatterns,
+    *volcal.urlpatterns,
 ]

@@ -1,0 +1,214 @@
+"""The pages of surveys: the list, a new one, and one survey from its files to its volumes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+from django_htmx.http import HttpResponseClientRefresh
+
+from jobs.models import Job
+from orchestrator.answers import action, user_of
+from orchestrator.problems import Conflict, Invalid, NotFound
+from uploads.intake import address_of
+from uploads.links import signed_url
+from uploads.models import Upload
+
+from .. import intake
+from ..models import Label, ProductKind, Region, Survey, results_of
+from ..states import TaskStatus, current_of, failure_of, percent_of, reason_of, stages_of
+from ..summaries import headline_of, preview_of, quality_of
+
+SURVEYS_A_PAGE = 30
+ENDED = (TaskStatus.DONE, TaskStatus.ERROR, TaskStatus.KILLED)
+
+
+@login_required
+@require_safe
+def surveys(request: HttpRequest) -> HttpResponse:
+    shown = Survey.objects.visible_to(request.user).select_related("job", "user").order_by("-created_at", "-pk")
+    search = request.GET.get("survey", "").strip()
+    if search:
+        shown = shown.filter(name__icontains=search)
+    page = Paginator(shown, SURVEYS_A_PAGE).get_page(request.GET.get("page"))
+    rows = [_row(survey) for survey in page.object_list]
+    template = "volcal/_surveys.html" if request.htmx else "volcal/surveys.html"  # type: ignore[attr-defined]
+    return render(request, template, {"page": page, "rows": rows, "search": search})
+
+
+def _row(survey: Survey) -> dict[str, Any]:
+    missing = survey.missing()
+    status = survey.status(missing)
+    return {
+        "survey": survey,
+        "status": status.value,
+        "missing": missing,
+        "headline": headline_of(survey.summary) if status == TaskStatus.DONE else None,
+        "percent": percent_of(stages_of(survey.job)) if status == TaskStatus.RUNNING else None,
+    }
+
+
+@login_required
+@require_safe
+def new(request: HttpRequest) -> HttpResponse:
+    response = render(request, "volcal/new.html", {"files": [{"label": label} for label in Label]})
+    return _with_uploads(response, request)
+
+
+@action
+def create(request: HttpRequest) -> str:
+    """Make a survey without its files, for a browser that runs no script; its page takes them."""
+    crs = request.POST.get("crs", "").strip() or None
+    survey = intake.create(by=user_of(request), crs=crs, name=request.POST.get("name", ""))
+    return f"/surveys/{survey.task_id}"
+
+
+@login_required
+@require_safe
+def survey(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    shown = _survey(request, task_id)
+    context = _state_context(shown)
+    if context["status"] == TaskStatus.WAITING:
+        context |= _files_context(shown, request)
+    if shown.summary is not None:
+        context |= _results_context(shown, request)
+    return _with_uploads(render(request, "volcal/survey.html", context), request)
+
+
+def _with_uploads(response: HttpResponse, request: HttpRequest) -> HttpResponse:
+    """Let the page send files to where uploads go, which depends on the name that the desk is called by."""
+    parts = urlsplit(address_of(Upload(), request))
+    response._csp_update = {"connect-src": [f"{parts.scheme}://{parts.netloc}"]}  # type: ignore[attr-defined]
+    return response
+
+
+@login_required
+@require_safe
+def state(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """The part of the page that changes while the survey runs; the whole page once it has ended.
+
+    seen: the status that the page shows.
+    """
+    shown = _survey(request, task_id)
+    context = _state_context(shown)
+    seen = request.GET.get("seen", "")
+    is_turned = seen != context["status"] and (context["status"] in ENDED or seen == TaskStatus.WAITING)
+    return HttpResponseClientRefresh() if is_turned else render(request, "volcal/_state.html", context)
+
+
+def _survey(request: HttpRequest, task_id: UUID) -> Survey:
+    return get_object_or_404(Survey.objects.visible_to(request.user).select_related("job", "user"), task_id=task_id)
+
+
+def _state_context(shown: Survey) -> dict[str, Any]:
+    missing = shown.missing()
+    status = shown.status(missing)
+    stages = stages_of(shown.job)
+    cause = failure_of(shown.job) if shown.job is not None and status in (TaskStatus.ERROR, TaskStatus.KILLED) else None
+    return {
+        "survey": shown,
+        "job": Job.objects.with_position().filter(pk=shown.job_id).first(),
+        "status": status.value,
+        "missing": [Label(label).label for label in missing],
+        "stages": stages,
+        "percent": 100 if status == TaskStatus.DONE else percent_of(stages),
+        "stage": current_of(stages),
+        "reason": reason_of(shown.job) if shown.job is not None and status in ENDED[1:] else "",
+        "cause": cause,
+        "is_final": status in ENDED,
+        "parameters_text": json.dumps(shown.parameters, indent=2) if shown.parameters else "",
+    }
+
+
+def _files_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
+    files = {file.label: file.upload for file in shown.files.select_related("upload")}
+    return {
+        "files": [
+            {
+                "label": label,
+                "upload": files.get(label.value),
+                "address": address_of(files[label.value], request) if label.value in files else "",
+            }
+            for label in Label
+        ]
+    }
+
+
+def _results_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
+    results = results_of(shown)
+    downloads = [product for product in results["products"] if product.kind == ProductKind.DOWNLOAD]
+    summary = shown.summary or {}
+    return {
+        "headline": headline_of(summary),
+        "quality": quality_of(summary),
+        "regions": results["regions"],
+        "pictures": {
+            region.pk: f"/surveys/{shown.task_id}/files/{region.picture.filename}"
+            for region in results["regions"]
+            if region.picture is not None
+        },
+        "downloads": [
+            {"product": product, "url": signed_url(product.key, product.filename, request)} for product in downloads
+        ],
+        "preview": preview_of(shown, downloads, [_outline(region) for region in results["regions"]]),
+    }
+
+
+def _outline(region: Region) -> dict[str, Any]:
+    return {"id": region.region_id, "net": region.net_volume_m3, "polygon": region.polygon}
+
+
+# --- Changes
+
+
+def _start(survey: Survey, request: HttpRequest) -> str:
+    intake.start(survey, by=user_of(request))
+    return _("Started.")
+
+
+def _again(survey: Survey, request: HttpRequest) -> str:
+    intake.measure_again(survey)
+    return _("Measuring again; what was measured before stays until then.")
+
+
+def _cancel(survey: Survey, request: HttpRequest) -> str:
+    if survey.job is None:
+        raise Conflict(_("The survey is not under way."))
+    survey.job.cancel(by=user_of(request), reason=request.POST.get("reason", ""))
+    return _("Cancelled. The files stay; start the survey again whenever you want.")
+
+
+def _rename(survey: Survey, request: HttpRequest) -> str:
+    name = request.POST.get("name", "").strip()
+    if len(name) > 200:
+        raise Invalid(_("A name has at most 200 characters."))
+    survey.name = name
+    survey.save(update_fields=["name"])
+    return f"/surveys/{survey.task_id}"
+
+
+def _delete(survey: Survey, request: HttpRequest) -> str:
+    name = str(survey)
+    intake.discard(survey, by=user_of(request))
+    messages.success(request, _("The survey “%(name)s” is deleted with its files.") % {"name": name})
+    return "/surveys"
+
+
+VERBS = {"start": _start, "again": _again, "cancel": _cancel, "rename": _rename, "delete": _delete}
+
+
+@action
+def change(request: HttpRequest, task_id: UUID, verb: str) -> str:
+    """Do one of VERBS to a survey that this user may see."""
+    if verb not in VERBS:
+        raise NotFound(f"A survey cannot {verb}.")
+    return VERBS[verb](_survey(request, task_id), request)
