@@ -10,9 +10,11 @@ from typing import Any, TypeVar, cast
 from csp.decorators import csp_replace
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import models
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import display as unfold_display
@@ -22,6 +24,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from .problems import Problem
 
 Column = TypeVar("Column", bound=Callable[..., Any])
+
+# In the form of an object's page: its action comes back to it.
+ON_ITS_PAGE = "_on_its_page"
 
 _SECRET = re.compile(r"key$|secret|token$|password|authorization|credential", re.IGNORECASE)
 
@@ -49,6 +54,29 @@ class DeskAdmin(ModelAdmin):
     # Most text columns hold a line: a name, an address. Forms say so where one holds more.
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
     warn_unsaved_form = True
+    change_form_outer_before_template = "admin/object_actions.html"
+    # Query of the list that leaves nothing out, where its filters do.
+    whole_list = ""
+
+    def object_actions(self, request: HttpRequest, obj: Any) -> list[tuple[str, str]]:
+        """Name the list's actions that make sense for one object, each with what its button says."""
+        choices = self.get_action_choices(request, default_choices=[])
+        return [(name, words) for name, words in choices if name and name != "delete_selected"]
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
+    ) -> HttpResponse:
+        actions = self.object_actions(request, obj) if obj is not None else []
+        context |= {"object_actions": actions, "whole_list": self.whole_list}
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+
+    def response_action(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Run an action of the list; one that was asked for on an object's page leads back there."""
+        response = super().response_action(request, queryset)
+        if ON_ITS_PAGE in request.POST and isinstance(response, HttpResponseRedirect):
+            page = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+            return redirect(page, request.POST[ACTION_CHECKBOX_NAME])
+        return response
 
     def each(self, request: HttpRequest, rows: Iterable[Model], verb: Callable[[Any], object], done: str) -> None:
         """Call a verb on every row, skip those that it does not apply to, and report both numbers.

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from orchestrator.administration import DeskAdmin
+from orchestrator.administration import ON_ITS_PAGE, DeskAdmin
 
 from ..states import JobStatus
 
@@ -38,6 +38,7 @@ def ask(
         "action": action,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
         "select_across": request.POST.get("select_across", "0"),
+        "on_its_page": request.POST.get(ON_ITS_PAGE),
         "asks_reason": action == "cancel_jobs",
     }
     return TemplateResponse(request, "admin/jobs/ask.html", context)

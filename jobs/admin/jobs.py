@@ -21,7 +21,7 @@ from orchestrator.templatetags.desk import ago
 
 from .. import ordering
 from ..models import Job, JobEvent, JobItem, Lane
-from ..states import ACTIVE, FINAL, ItemStatus
+from ..states import ACTIVE, FINAL, RETRYABLE, ItemStatus
 from .common import LABELS, ask, operator_of
 
 
@@ -110,6 +110,7 @@ class JobAdmin(DeskAdmin):
         "configuration",
         "outcome",
     )
+    whole_list = "standing=all"
     change_form_outer_after_template = "admin/jobs/job/_timeline.html"
     change_list_template = "admin/jobs/job/change_list.html"
 
@@ -118,6 +119,18 @@ class JobAdmin(DeskAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         return False  # archived, then purged from the archive
+
+    def object_actions(self, request: HttpRequest, obj: Any) -> list[tuple[str, str]]:
+        makes_sense = {
+            "run_next": obj.status in ordering.MOVABLE,
+            "pause_jobs": not obj.is_final and not obj.paused,
+            "resume_jobs": not obj.is_final and obj.paused,
+            "retry_jobs": obj.status in RETRYABLE and obj.n_failed > 0 and not obj.archived,
+            "cancel_jobs": not obj.is_final,
+            "archive_jobs": obj.is_final and not obj.archived,
+            "restore_jobs": obj.archived,
+        }
+        return [(name, words) for name, words in super().object_actions(request, obj) if makes_sense[name]]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Job | None = None) -> Sequence[str]:
         editable = {"name", "priority"} if obj is not None and obj.status in ordering.MOVABLE else {"name"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from uuid import uuid4
 
 import pytest
@@ -247,3 +248,37 @@ def test_revoked_tokens_no_longer_work(console, operator):
 
     assert "1 revoked, 1 skipped" in page
     assert token_of(text) is None
+
+
+def buttons_of(console, job):
+    page = console.get(f"{JOBS}{job.pk}/change/").content.decode()
+    return set(re.findall(r'<button name="action" value="(\w+)"', page))
+
+
+def test_the_page_of_a_job_offers_what_makes_sense_for_it(console, operator):
+    nothing_starts()
+    job = make_job(by=operator)
+    assert buttons_of(console, job) == {"run_next", "pause_jobs", "cancel_jobs"}
+
+    job.cancel(by=operator)
+    assert buttons_of(console, job) == {"archive_jobs"}
+
+    job.archive(by=operator)
+    assert buttons_of(console, job) == {"restore_jobs"}
+
+
+def test_an_action_from_the_page_of_a_job_asks_and_comes_back_to_it(console, operator):
+    nothing_starts()
+    job = make_job(by=operator)
+
+    assert "Cancel 1 job?" in act(console, "cancel_jobs", [job], _on_its_page="1")
+    form = {"action": "cancel_jobs", "_selected_action": job.pk, "index": "0", "_on_its_page": "1", "confirmed": "yes"}
+    answer = console.post(f"{JOBS}?standing=all", form)
+
+    assert answer.url == f"{JOBS}{job.pk}/change/"
+    job.refresh_from_db()
+    assert job.status == "cancelled"
+
+
+def test_an_onlooker_is_offered_no_action(onlooker, operator):
+    assert buttons_of(onlooker, make_job(by=operator)) == set()
