@@ -122,7 +122,6 @@ def _tiles(
 def _interpolated(points: NDArray[Any], centres: NDArray[Any]) -> NDArray[np.float64]:
     middle = points[:, :2].mean(axis=0)  # near zero, where the triangulation's arithmetic is finest
     triangles = Delaunay(points[:, :2] - middle)
-    # By hand: SciPy's own LinearNDInterpolator took 160 times as long for the same heights.
     triangle = triangles.find_simplex(centres - middle)
     affine = triangles.transform[triangle]
     first = np.einsum("nij,nj->ni", affine[:, :2], centres - middle - affine[:, 2])

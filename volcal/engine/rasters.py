@@ -1,0 +1,75 @@
+"""Heights of the whole site as GeoTIFF files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .surface import Surface, frame_of, surface_of
+
+_MOST_CELLS = 4_000_000
+_NODATA = -9999.0
+_HOLE_CELLS = 2  # so far an empty cell takes its nearest neighbour's height
+# GeoTIFF 1.1 keys and tags
+_MODEL_TYPE, _RASTER_TYPE, _PROJECTED_CRS = 1024, 1025, 3072
+_PIXEL_SCALE, _TIE_POINT, _KEY_DIRECTORY, _GDAL_NODATA = 33550, 33922, 34735, 42113
+
+
+@dataclass(frozen=True)
+class SiteRaster:
+    """Both epochs on one grid, and the level of detection there; (rows, cols) metres, NaN where unknown."""
+
+    before: Surface
+    after: Surface
+    limit: NDArray[np.float64]
+
+    @property
+    def difference(self) -> NDArray[np.float64]:
+        return self.after.heights - self.before.heights
+
+
+def site_raster(pre: NDArray[Any], post: NDArray[Any], cores: NDArray[Any], cell_m: float, core_m: float) -> SiteRaster:
+    """Average both clouds on one grid; cells grow if there were more than four million."""
+    width, depth = np.ptp(pre[:, :2], axis=0)
+    cell = max(cell_m, float(np.sqrt(width * depth / _MOST_CELLS)))
+    low, shape = frame_of(pre, cell)
+    before, after = (_closed(surface_of(one, low, shape, cell)) for one in (pre, post))
+    known = cores[np.isfinite(cores[:, 4])]
+    coarse = surface_of(known[:, [0, 1, 4]], *frame_of(pre, core_m), core_m)
+    row, column = np.indices(shape)
+    centres = np.column_stack((column.ravel(), row.ravel())) * cell + cell / 2 + low
+    return SiteRaster(before, after, _closed(coarse).at(centres).reshape(shape))
+
+
+def _closed(surface: Surface) -> Surface:
+    """Fill cells that chance left empty from their nearest neighbour; real holes stay."""
+    empty = ~surface.is_known
+    distance, nearest = ndimage.distance_transform_edt(empty, return_indices=True)
+    heights = surface.heights[tuple(nearest)]
+    heights[distance > _HOLE_CELLS] = np.nan
+    return Surface(heights, surface.low, surface.cell_m)
+
+
+def write_geotiff(place: Path, values: NDArray[Any], surface: Surface, origin: NDArray[Any], epsg: int | None) -> None:
+    """Write (rows, cols) values, row 0 in the south, as a north-up GeoTIFF; NaN becomes nodata."""
+    north = float(origin[1] + surface.low[1] + surface.cell_m * values.shape[0])
+    keys = [1, 1, 0, 2, _MODEL_TYPE, 0, 1, 1, _RASTER_TYPE, 0, 1, 1]
+    if epsg is not None:
+        keys[3] = 3
+        keys += [_PROJECTED_CRS, 0, 1, epsg]
+    is_mask = values.dtype == np.uint8
+    tags: list[tuple[int, str, int, Any, bool]] = [
+        (_PIXEL_SCALE, "d", 3, (surface.cell_m, surface.cell_m, 0.0), True),
+        (_TIE_POINT, "d", 6, (0.0, 0.0, 0.0, float(origin[0] + surface.low[0]), north, 0.0), True),
+        (_KEY_DIRECTORY, "H", len(keys), tuple(keys), True),
+    ]
+    if not is_mask:
+        tags.append((_GDAL_NODATA, "s", 0, f"{_NODATA:g}", True))
+        values = np.where(np.isfinite(values), values, _NODATA).astype(np.float32)
+    tifffile.imwrite(place, values[::-1], compression="zlib", photometric="minisblack", extratags=tags, metadata=None)
