@@ -2,27 +2,27 @@
 
 from django.urls import path
 
-from . import api
+from .api import order, reading, steps, workers
 
 _BASE = "api/perspectives/batch"
 
 urlpatterns = [
-    path(f"{_BASE}/list", api.JobList.as_view()),
-    path(f"{_BASE}/status/<uuid:job_id>", api.JobDetail.as_view()),
-    path(f"{_BASE}/cancel/<uuid:job_id>", api.Cancel.as_view()),
-    path(f"{_BASE}/pause/<uuid:job_id>", api.Pause.as_view()),
-    path(f"{_BASE}/resume/<uuid:job_id>", api.Resume.as_view()),
-    path(f"{_BASE}/archive/<uuid:job_id>", api.Archive.as_view()),
-    path(f"{_BASE}/restore/<uuid:job_id>", api.Restore.as_view()),
-    path(f"{_BASE}/retry-failed/<uuid:job_id>", api.RetryFailed.as_view()),
-    path(f"{_BASE}/reorder", api.Reorder.as_view()),
-    path(f"{_BASE}/limits", api.Limits.as_view()),
-    path(f"{_BASE}/statistics", api.Statistics.as_view()),
-    path(f"{_BASE}/events/queue", api.QueueEvents.as_view()),
-    path(f"{_BASE}/events/<uuid:job_id>", api.Events.as_view()),
-    path(f"{_BASE}/items/claim", api.Claim.as_view()),
-    path(f"{_BASE}/items/<int:item_id>", api.Settle.as_view()),
-    path(f"{_BASE}/items/<int:item_id>/heartbeat", api.Heartbeat.as_view()),
-    path(f"{_BASE}/items/<uuid:job_id>/list", api.ItemList.as_view()),
-    path(f"{_BASE}/items/<uuid:job_id>/failed", api.FailedItemList.as_view()),
+    path(f"{_BASE}/list", reading.JobList.as_view()),
+    path(f"{_BASE}/status/<uuid:job_id>", reading.JobDetail.as_view()),
+    path(f"{_BASE}/cancel/<uuid:job_id>", steps.Cancel.as_view()),
+    path(f"{_BASE}/pause/<uuid:job_id>", steps.Pause.as_view()),
+    path(f"{_BASE}/resume/<uuid:job_id>", steps.Resume.as_view()),
+    path(f"{_BASE}/archive/<uuid:job_id>", steps.Archive.as_view()),
+    path(f"{_BASE}/restore/<uuid:job_id>", steps.Restore.as_view()),
+    path(f"{_BASE}/retry-failed/<uuid:job_id>", steps.RetryFailed.as_view()),
+    path(f"{_BASE}/reorder", order.Reorder.as_view()),
+    path(f"{_BASE}/limits", order.Limits.as_view()),
+    path(f"{_BASE}/statistics", reading.Statistics.as_view()),
+    path(f"{_BASE}/events/queue", reading.QueueEvents.as_view()),
+    path(f"{_BASE}/events/<uuid:job_id>", reading.Events.as_view()),
+    path(f"{_BASE}/items/claim", workers.Claim.as_view()),
+    path(f"{_BASE}/items/<int:item_id>", workers.Settle.as_view()),
+    path(f"{_BASE}/items/<int:item_id>/heartbeat", workers.Heartbeat.as_view()),
+    path(f"{_BASE}/items/<uuid:job_id>/list", reading.ItemList.as_view()),
+    path(f"{_BASE}/items/<uuid:job_id>/failed", reading.FailedItemList.as_view()),
 ]
