@@ -11,8 +11,8 @@ from .gateway import InvalidSchema, schema_from_fields
 from .models import NAME_PATTERN, PerspectiveType
 from .wording import PLACEHOLDER
 
-# Words that the routes below /api/perspectives use themselves.
-RESERVED_NAMES = frozenset({"batch", "modules", "caption-from-path"})
+# Words that the routes and pages below perspectives use themselves.
+RESERVED_NAMES = frozenset({"batch", "modules", "caption-from-path", "new", "check"})
 TYPES = ("str", "float", "int", "bool", "dict")
 MAX_FIELDS = 64
 MAX_DEPTH = 5  # as deep as strict decoders promise to follow

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from jobs.creation import create
 from jobs.states import JobType
+from orchestrator import roles
 from orchestrator.answers import action, user_of
 from orchestrator.problems import Invalid
 
@@ -64,6 +65,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
 
 @action
 def create_dataset(request: HttpRequest) -> str:
+    roles.require(request.user, "captioning.add_dataset")
     dataset = Dataset(
         name=request.POST.get("name", "").strip(),
         description=request.POST.get("description", "").strip(),
@@ -126,6 +128,7 @@ def tiles(request: HttpRequest, name: str) -> HttpResponse:
 
 @action
 def delete_dataset(request: HttpRequest, name: str) -> str:
+    roles.require(request.user, "captioning.delete_dataset")
     dataset_of(request, name).delete()
     messages.success(request, _("The data set “%(name)s” is deleted.") % {"name": name})
     return "/datasets"
@@ -134,6 +137,7 @@ def delete_dataset(request: HttpRequest, name: str) -> str:
 @action
 def upload(request: HttpRequest, name: str) -> str:
     """Take every uploaded file into the data set; one that is no picture is refused by name, the others stay."""
+    roles.require(request.user, "captioning.add_image")
     dataset = dataset_of(request, name)
     files = request.FILES.getlist("images")
     if not files:
@@ -157,6 +161,7 @@ def upload(request: HttpRequest, name: str) -> str:
 @require_POST
 def take(request: HttpRequest, name: str) -> JsonResponse:
     """Take one picture, `image`, and say what became of it: `outcome` added, present or refused with its reason."""
+    roles.require(request.user, "captioning.add_image")
     dataset = dataset_of(request, name)
     file = request.FILES.get("image")
     if file is None:
@@ -171,6 +176,7 @@ def take(request: HttpRequest, name: str) -> JsonResponse:
 @action
 def caption_dataset(request: HttpRequest, name: str) -> str:
     """Queue a job over the whole data set and go to its page, where the captions appear."""
+    roles.require(request.user, "jobs.add_job")
     options: dict[str, Any] = {"only_missing": "only_missing" in request.POST}
     if provider := request.POST.get("provider"):
         options["provider"] = provider
@@ -206,6 +212,7 @@ def selection(request: HttpRequest, name: str) -> str:
         return f"/jobs/new?dataset={name}&images=" + ",".join(str(pk) for pk in picked)
     if verb != "delete":
         raise Invalid(f"There is nothing called {verb!r} to do with pictures.")
+    roles.require(request.user, "captioning.delete_image")
     images = dataset.images.all()
     chosen = wanted.apply(images) if is_all else images.filter(pk__in=picked)
     n_deleted = trash.throw_away(chosen, dataset, by=user_of(request)).n_images
@@ -217,6 +224,7 @@ def selection(request: HttpRequest, name: str) -> str:
 @action
 def undo(request: HttpRequest, name: str, trash_id: int) -> str:
     """Bring back what was deleted."""
+    roles.require(request.user, "captioning.delete_image")
     dataset = dataset_of(request, name)
     n_back, n_dropped = trash.restore(get_object_or_404(trash.of(dataset), pk=trash_id))
     said = ngettext("%(n)s picture is back.", "%(n)s pictures are back.", n_back) % {"n": n_back}

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
+from orchestrator import roles
 from orchestrator.answers import action, user_of
 
 from .. import looks, trash
@@ -38,6 +39,7 @@ def image(request: HttpRequest, image_id: int) -> HttpResponse:
 
 @action
 def delete_image(request: HttpRequest, image_id: int) -> str:
+    roles.require(request.user, "captioning.delete_image")
     shown = image_of(request, image_id)
     trash.throw_away(Image.objects.filter(pk=shown.pk), shown.dataset, by=user_of(request))
     return f"/datasets/{shown.dataset.name}"

@@ -16,6 +16,7 @@ from jobs import creation
 from jobs.models import Job
 from jobs.states import ItemStatus
 from jobs.steps import TransitionRefused
+from orchestrator import roles
 from orchestrator.answers import user_of
 from orchestrator.problems import Invalid, Problem
 
@@ -34,6 +35,7 @@ def page(request: HttpRequest) -> HttpResponse:
     """Show the form, from an address or like the job `from`; a POST starts the job."""
     user = user_of(request)
     if request.method == "POST":
+        roles.require(user, "jobs.add_job")
         form = JobForm.of(request.POST)
         try:
             job = creation.create(form.draft(user).job, by=user)
@@ -71,6 +73,7 @@ def check(request: HttpRequest) -> HttpResponse:
 @require_POST
 def start_trial(request: HttpRequest) -> HttpResponse:
     """Run the job on three pictures, now and for real; what it says is kept as proposals like any other's."""
+    roles.require(request.user, "jobs.add_job")
     form, user = JobForm.of(request.POST), user_of(request)
     try:
         if not form.chosen(user).exists():

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_POST, require_safe
 
+from orchestrator import roles
 from orchestrator.answers import user_of
 from orchestrator.problems import Invalid, NotFound, Problem
 
@@ -112,6 +113,7 @@ def change(request: HttpRequest, caption_id: int, verb: str) -> HttpResponse:
 
     A version that was replaced meanwhile is refused with 409 and shown beside the present one; nothing typed is lost.
     """
+    roles.require(request.user, "captioning.change_caption")
     if verb not in VERBS:
         raise NotFound(f"There is nothing called {verb!r} to do with a caption.")
     caption = _caption(request, caption_id)

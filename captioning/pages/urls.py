@@ -27,6 +27,12 @@ urlpatterns = [
     path("review/captions/<int:caption_id>/form", review.edit_form),
     path("review/captions/<int:caption_id>/<slug:verb>", review.change),
     path("perspectives", perspectives.perspectives, name="perspectives"),
+    path("perspectives/new", perspectives.edit),
+    path("perspectives/check", perspectives.check),
     path("perspectives/<slug:name>", perspectives.perspective, name="perspective"),
+    path("perspectives/<slug:name>/edit", perspectives.edit),
+    path("perspectives/<slug:name>/restore", perspectives.restore),
     path("providers", providers.providers, name="providers"),
+    path("providers/<int:provider_id>/test", providers.test),
+    path("providers/<int:provider_id>/limit", providers.limit),
 ]
