@@ -158,6 +158,8 @@ if IN_WEB or IN_TUS:
         "timeout": env.seconds("DB_POOL_TIMEOUT", 30),
         "max_lifetime": env.seconds("DB_POOL_RECYCLE", 3600),
     }
+if IN_TUS:  # a client that sends gigabytes shall hear soon that they cannot be counted, and the pool try again soon
+    DATABASES["default"]["OPTIONS"]["pool"] |= {"timeout": 5.0, "reconnect_timeout": 5.0}  # type: ignore[index]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Queue
@@ -358,6 +360,8 @@ UNFOLD = {
     "SITE_SYMBOL": "monitoring",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"/{STATIC_URL}desk/favicon.svg"}],
     "SHOW_HISTORY": True,
+    "STYLES": [f"/{STATIC_URL}desk/admin.css"],
+    "DASHBOARD_CALLBACK": "orchestrator.dashboard.fill",
     "COLORS": {
         # The accent of the desk (static/desk/tokens.css).
         "primary": {
@@ -401,6 +405,15 @@ UNFOLD = {
                 ],
             },
             {
+                "title": "Surveys",
+                "items": [
+                    {"title": "Surveys", "icon": "terrain", "link": "/admin/volcal/survey/"},
+                    {"title": "Regions", "icon": "polyline", "link": "/admin/volcal/region/"},
+                    {"title": "Products", "icon": "draft", "link": "/admin/volcal/product/"},
+                    {"title": "Files", "icon": "upload_file", "link": "/admin/volcal/surveyfile/"},
+                ],
+            },
+            {
                 "title": "People",
                 "items": [
                     {"title": "Users", "icon": "person", "link": "/admin/auth/user/"},
@@ -421,6 +434,7 @@ UNFOLD = {
                     {"title": "Dependencies of jobs", "icon": "account_tree", "link": "/admin/jobs/jobdependency/"},
                     {"title": "Edges of items", "icon": "share", "link": "/admin/jobs/itemedge/"},
                     {"title": "Wordings", "icon": "history", "link": "/admin/captioning/perspectiveversion/"},
+                    {"title": "Allowances", "icon": "timer", "link": "/admin/volcal/allowance/"},
                     {"title": "Throttles", "icon": "hourglass", "link": "/admin/captioning/throttle/"},
                     {"title": "Remembered answers", "icon": "replay", "link": "/admin/orchestrator/idempotencykey/"},
                     {"title": "Waiting tasks", "icon": "pending", "link": "/admin/django_q/ormq/"},

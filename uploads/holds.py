@@ -41,9 +41,18 @@ class HoldLost(Exception):
 class Hold:
     """A lease on one upload. Renew it before UPLOAD_LEASE_SECONDS are over."""
 
-    def __init__(self, upload_id: uuid.UUID, token: uuid.UUID) -> None:
+    def __init__(self, upload_id: uuid.UUID, token: uuid.UUID, *, taken_at: float) -> None:
         self.upload_id = upload_id
         self._token = token
+        self._ends_at = taken_at + settings.UPLOAD_LEASE_SECONDS  # by our own clock, and never too late
+
+    def require(self) -> None:
+        """Make sure that the lease cannot have ended, before bytes are written that no transaction guards.
+
+        A process that was frozen finds here that somebody else may be writing. Raises HoldLost.
+        """
+        if time.monotonic() >= self._ends_at:
+            raise HoldLost
 
     @classmethod
     def take(cls, upload_id: uuid.UUID, *, patience_seconds: float | None = None) -> Hold:
@@ -75,12 +84,12 @@ class Hold:
 
     @classmethod
     def _try(cls, upload_id: uuid.UUID) -> Hold | None:
-        token = uuid.uuid4()
+        token, asked_at = uuid.uuid4(), time.monotonic()
         is_free = Q(hold_token=None) | Q(hold_expires_at__lt=Now())
         taken = Upload.objects.filter(is_free, pk=upload_id).update(
             hold_token=token, hold_expires_at=_lease_end(), is_wanted=False
         )
-        return cls(upload_id, token) if taken else None
+        return cls(upload_id, token, taken_at=asked_at) if taken else None
 
     def load(self) -> Upload:
         """Read the upload as it is now. Raises HoldLost."""
@@ -94,11 +103,14 @@ class Hold:
 
         Raises HoldLost.
         """
+        asked_at = time.monotonic()
         self._write(hold_expires_at=_lease_end(), **columns)
+        self._ends_at = asked_at + settings.UPLOAD_LEASE_SECONDS
         return self.load()
 
     def save_offset(self, offset: int, store_state: dict[str, Any]) -> Upload:
         """Write how much is safe now, but never more than the length, which another request may have set meanwhile."""
+        asked_at = time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -120,6 +132,7 @@ class Hold:
             )
             if not cursor.rowcount:
                 raise HoldLost
+        self._ends_at = asked_at + settings.UPLOAD_LEASE_SECONDS
         return self.load()
 
     def release(self) -> None:

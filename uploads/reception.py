@@ -199,6 +199,7 @@ class Reception:
 
     def _write_now(self, pieces: list[bytes]) -> None:
         try:
+            self._hold.require()
             self._sink.append(pieces)
         except BaseException:
             self._is_broken = True  # what comes behind a gap must not be written
@@ -267,7 +268,7 @@ class Reception:
                 self.stop(Stopping("The service is being started anew; ask HEAD and resume.", retry_after=2))
             if now - self._heard_at > settings.UPLOAD_IDLE_SECONDS:
                 self.stop(BodyStalled("No byte came for too long; ask HEAD and resume."))
-            if self._n_pieces_bytes and now - self._saved_at >= _SAVE_SECONDS:
+            if self._is_save_due():
                 self._poke()
             try:
                 if now - renewed_at >= settings.UPLOAD_LEASE_SECONDS / 5:
