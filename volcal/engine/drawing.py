@@ -30,16 +30,15 @@ def hillshade(surface: Surface) -> NDArray[np.float64]:
     return np.clip(light, 0, 1)
 
 
-def change_picture(surface: Surface, difference: NDArray[Any], limit: NDArray[Any], full_m: float) -> Picture:
-    """Colour change over the shaded ground: cut red, fill blue, full colour at full_m, none below the limit.
+def change_picture(surface: Surface, difference: NDArray[Any], significant: NDArray[Any], full_m: float) -> Picture:
+    """Colour change over the shaded ground: cut red, fill blue, full colour at full_m, none where not significant.
 
     All (rows, cols), row 0 in the south; returns (rows, cols, 4) north up, transparent where nothing is known.
     """
     light = hillshade(surface)
     light = np.where(np.isfinite(light), light, 0.7)
     strength = np.clip(np.abs(np.nan_to_num(difference)) / max(full_m, 1e-6), 0, 1) ** 0.7
-    with np.errstate(invalid="ignore"):
-        strength = np.where(np.abs(difference) > np.nan_to_num(limit, nan=np.inf), np.maximum(strength, 0.15), 0)
+    strength = np.where(significant & np.isfinite(difference), np.maximum(strength, 0.15), 0)
     colour = np.where((difference < 0)[..., None], _CUT, _FILL)
     shade = (0.35 + 0.65 * light)[..., None]
     picture = (_GROUND * (1 - strength[..., None]) + colour * strength[..., None]) * shade

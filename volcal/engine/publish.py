@@ -93,13 +93,11 @@ class _Part:
 
 
 def _write_rasters(draft: Path, raster: SiteRaster, origin: NDArray[Any], epsg: int | None) -> None:
-    with np.errstate(invalid="ignore"):
-        significant = (np.abs(raster.difference) > raster.limit).astype(np.uint8)
     files = {
         "before": raster.before.heights + origin[2],
         "after": raster.after.heights + origin[2],
         "difference": raster.difference,
-        "significant": significant,
+        "significant": raster.significant.astype(np.uint8),
     }
     for name, values in files.items():
         write_geotiff(draft / f"{name}.tif", values, raster.before, origin, epsg)
@@ -110,10 +108,9 @@ def _write_pictures(
 ) -> dict[str, Any]:
     """Draw the site and each region; returns the site picture's bounds (site coordinates) and colour scale."""
     surface, difference = raster.after, raster.difference
-    with np.errstate(invalid="ignore"):
-        changed = np.abs(difference[np.abs(difference) > raster.limit])
+    changed = np.abs(difference[raster.significant & np.isfinite(difference)])
     full = float(np.quantile(changed, 0.98)) if len(changed) else 1.0
-    picture = change_picture(surface, difference, raster.limit, full)
+    picture = change_picture(surface, difference, raster.significant, full)
     size = write_picture(draft / "difference.png", picture, surface.low, surface.cell_m, areas)
     for row, area in list(zip(rows, areas, strict=True))[:_MOST_PICTURES]:
         below, left, low = crop(surface, area, 0.3 * float(np.sqrt(area.area)))

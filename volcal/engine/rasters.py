@@ -23,11 +23,15 @@ _PIXEL_SCALE, _TIE_POINT, _KEY_DIRECTORY, _GDAL_NODATA = 33550, 33922, 34735, 42
 
 @dataclass(frozen=True)
 class SiteRaster:
-    """Both epochs on one grid, and the level of detection there; (rows, cols) metres, NaN where unknown."""
+    """Both epochs on one grid, (rows, cols) metres, NaN where unknown.
+
+    significant: where the core points say that the ground changed. The difference of single cells does not: on slopes
+    the mean place of a cell's few points moves its height by more than the level of detection.
+    """
 
     before: Surface
     after: Surface
-    limit: NDArray[np.float64]
+    significant: NDArray[np.bool_]
 
     @property
     def difference(self) -> NDArray[np.float64]:
@@ -40,11 +44,13 @@ def site_raster(pre: NDArray[Any], post: NDArray[Any], cores: NDArray[Any], cell
     cell = max(cell_m, float(np.sqrt(width * depth / _MOST_CELLS)))
     low, shape = frame_of(pre, cell)
     before, after = (_closed(surface_of(one, low, shape, cell)) for one in (pre, post))
-    known = cores[np.isfinite(cores[:, 4])]
-    coarse = surface_of(known[:, [0, 1, 4]], *frame_of(pre, core_m), core_m)
+    known = cores[np.isfinite(cores[:, 3])]
+    changed = np.abs(known[:, 3]) > known[:, 4]
+    coarse = surface_of(np.column_stack((known[:, :2], changed)), *frame_of(pre, core_m), core_m)
     row, column = np.indices(shape)
     centres = np.column_stack((column.ravel(), row.ravel())) * cell + cell / 2 + low
-    return SiteRaster(before, after, _closed(coarse).at(centres).reshape(shape))
+    with np.errstate(invalid="ignore"):
+        return SiteRaster(before, after, (_closed(coarse).at(centres) >= 0.5).reshape(shape))
 
 
 def _closed(surface: Surface) -> Surface:

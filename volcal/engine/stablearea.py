@@ -20,6 +20,9 @@ from .errors import Refused
 from .lasfile import checked_crs
 from .workfolder import WorkFolder
 
+# Rings drawn the other way round are common, and pyshp reads them right; it need not say so on stderr each time.
+shapefile.VERBOSE = False
+
 _SHAPEFILE_MAGIC = struct.pack(">i", 9994)
 _MAX_BYTES = 50_000_000
 _MAX_POLYGONS = 5_000

@@ -1,0 +1,101 @@
+"""Measure the volume between two point clouds from the command line, without a server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from volcal.engine.errors import InvalidParameter
+from volcal.engine.parameters import Parameters
+from volcal.engine.stages import STAGES
+
+
+class Command(BaseCommand):
+    help = "Measure cut, fill and net volume between two LAS/LAZ clouds; STABLE is a shapefile or GeoJSON of polygons."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("pre", type=Path, help="cloud of the first survey")
+        parser.add_argument("post", type=Path, help="cloud of the second survey")
+        parser.add_argument("stable", type=Path, help="polygons of ground that did not move (.shp or GeoJSON)")
+        parser.add_argument("--out", type=Path, help="folder for rasters, outlines, report; made new")
+        parser.add_argument(
+            "--parameter", action="append", default=[], metavar="NAME=VALUE", help="as alignment=given; may be repeated"
+        )
+        parser.add_argument("--threads", type=int, default=2)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        out: Path | None = options["out"]
+        if out is not None and out.exists() and any(out.iterdir()):
+            raise CommandError(f"{out} is not empty; name a new folder.")
+        parameters = _parameters(options["parameter"])
+        with tempfile.TemporaryDirectory(prefix="volcal-") as name:
+            folder = Path(name)
+            _place_inputs(folder / "input", options)
+            (folder / "parameters.json").write_text(json.dumps(parameters.as_json()), encoding="utf-8")
+            for stage in STAGES:
+                self._run(stage, folder, options["threads"])
+            result = json.loads((folder / "products" / "result.json").read_text(encoding="utf-8"))
+            if out is not None:
+                shutil.copytree(folder / "products", out, dirs_exist_ok=True)
+        self._say(result, out)
+
+    def _run(self, stage: str, folder: Path, threads: int) -> None:
+        command = [sys.executable, "-m", "volcal.engine", stage, str(folder), "--threads", str(threads)]
+        last: dict[str, Any] = {}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                last = json.loads(line)
+                if "progress" in last:
+                    self.stderr.write(f"{stage:8} {last['progress']:4.0%}  {last['detail']}")
+        if child.returncode:
+            raise CommandError(last.get("error", {}).get("detail", f"{stage} ended with code {child.returncode}"))
+
+    def _say(self, result: dict[str, Any], out: Path | None) -> None:
+        summary = result["summary"]
+        say = self.stdout.write
+        say(f"net {summary['net_volume']:+,.1f} m3 +- {summary['volume_uncertainty']:,.1f} m3 (95 %)")
+        say(f"cut {summary['cut_volume']:,.1f} m3, fill {summary['fill_volume']:,.1f} m3, {summary['area']:,.0f} m2")
+        for one in result["hulls"]:
+            net, half = one["net_volume"], one["volume_uncertainty"]
+            say(
+                f"  {one['kind']} {one['id']}: {net:+,.1f} m3 +- {half:,.1f} m3, {one['area']:,.0f} m2, {one['score']:.2f}"
+            )
+        for one in summary["warnings"]:
+            say(f"note: {one}")
+        if out is not None:
+            say(f"files: {out}")
+
+
+def _parameters(pairs: list[str]) -> Parameters:
+    document: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        try:
+            document[name] = json.loads(text)
+        except ValueError:
+            document[name] = text
+    try:
+        return Parameters.from_json(document)
+    except InvalidParameter as wrong:
+        raise CommandError(str(wrong)) from wrong
+
+
+def _place_inputs(folder: Path, options: dict[str, Any]) -> None:
+    """Link the files under the names that the engine knows; the shapefile's companions come along."""
+    folder.mkdir()
+    stable: Path = options["stable"]
+    places = {"pre": options["pre"], "post": options["post"], "shp": stable}
+    places |= {name: stable.with_suffix(f".{name}") for name in ("shx", "prj", "dbf")}
+    for label, place in places.items():
+        if place.is_file():
+            (folder / label).symlink_to(place.resolve())
+        elif label in ("pre", "post", "shp"):
+            raise CommandError(f"{place} is not a file.")
