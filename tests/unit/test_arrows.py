@@ -14,7 +14,10 @@ ALLOWED = {
     "captioning": {"orchestrator", "jobs", "uploads"},
     "volcal": {"orchestrator", "jobs", "uploads"},
 }
-ASSEMBLING = {"urls", "page_urls", "asgi", "settings", "views", "supervisor", "apps", "models", "management"}
+ASSEMBLING = {
+    *("urls", "page_urls", "asgi", "settings", "views", "state", "dashboard", "supervisor", "apps", "models"),
+    "management",
+}
 
 
 def imports_of(path: Path) -> list[tuple[str, int]]:
