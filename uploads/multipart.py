@@ -44,6 +44,8 @@ class MultipartSink:
         self._n_tail: int = state.get("tail", 0)
         self._tails: list[int] = state.get("tails", [])  # tails that were ever put, by the number of parts before them
         self._part: BinaryIO | None = None
+        self._n_part = self._n_tail  # bytes of the part that is being collected; the file's own position is boto's
+        self._safe = (upload.offset, state)
         self._part_bytes = max(_PART_BYTES, -(-(upload.length or upload.max_size) // _MOST_PARTS))
         self.position = upload.offset
 
@@ -52,27 +54,31 @@ class MultipartSink:
             view = memoryview(piece)
             while view:
                 part = self._open_part()
-                n_taken = part.write(view[: self._part_bytes - part.tell()])
+                if self._n_part == self._part_bytes:  # it could not be sent the last time
+                    self._send_part()
+                part.seek(self._n_part)
+                n_taken = part.write(view[: self._part_bytes - self._n_part])
+                self._n_part += n_taken
                 self.position += n_taken
                 view = view[n_taken:]
-                if part.tell() == self._part_bytes:
+                if self._n_part == self._part_bytes:
                     self._send_part()
 
     def checkpoint(self) -> tuple[int, dict[str, Any]]:
         """Only whole parts: sending the tail every second would send the same bytes again and again."""
         n_sent = sum(size for _, size in self._parts)
-        if n_sent < self._upload.offset:  # the tail that is safe already reaches further
-            return self._upload.offset, self._upload.store_state
-        return n_sent, self._state(n_tail=0)
+        if n_sent > self._safe[0]:  # else the tail that is safe already reaches further
+            self._safe = (n_sent, self._state(n_tail=0))
+        return self._safe
 
     def settle(self) -> tuple[int, dict[str, Any]]:
         if self._part is not None:
-            self._n_tail = self._part.tell()
-            if self._n_tail:
+            if self._n_part:
                 self._ask("put_object", Key=self._tail_key(len(self._parts)), Body=_read_again(self._part))
-                self._part.seek(self._n_tail)
                 self._tails = sorted({*self._tails, len(self._parts)})
-        return self.position, self._state(n_tail=self._n_tail)
+            self._n_tail = self._n_part
+            self._safe = (self.position, self._state(n_tail=self._n_tail))
+        return self._safe
 
     def complete(self) -> None:
         """What the row says is safe becomes the object. It may be there already, after a crash."""
@@ -124,7 +130,7 @@ class MultipartSink:
             folder.mkdir(parents=True, exist_ok=True)
             part = cast(BinaryIO, tempfile.TemporaryFile(dir=folder))  # noqa: SIM115  closed by `close`
             try:
-                if self._n_tail:
+                if self._n_part:
                     part.write(self._tail())
             except BaseException:
                 part.close()
@@ -134,10 +140,9 @@ class MultipartSink:
 
     def _send_part(self) -> None:
         part = self._open_part()
-        size = part.tell()
         etag = self._upload_part(len(self._parts) + 1, _read_again(part))
-        self._parts.append((etag, size))
-        self._n_tail = 0
+        self._parts.append((etag, self._n_part))
+        self._n_part = self._n_tail = 0
         part.seek(0)
         part.truncate()
 
