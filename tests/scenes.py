@@ -19,6 +19,7 @@ import pyproj
 import shapefile
 from numpy.typing import NDArray
 from shapely import Polygon, box
+from shapely.geometry.polygon import orient
 
 Points = NDArray[np.float64]
 Terrain = Literal["quarry", "ridge", "mound", "flat"]
@@ -179,7 +180,8 @@ def write_polygons(shp: Path, shx: Path, polygons: tuple[Polygon, ...]) -> None:
     with shp.open("w+b") as shapes, shx.open("w+b") as index:
         writer = shapefile.Writer(shp=shapes, shx=index, shapeType=shapefile.POLYGON)
         for polygon in polygons:
-            writer.poly([[list(corner) for corner in polygon.exterior.coords]])
+            ring = orient(polygon, -1).exterior  # outer rings of a shapefile go clockwise
+            writer.poly([[list(corner) for corner in ring.coords]])
         writer.close()
 
 
