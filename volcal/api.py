@@ -102,6 +102,8 @@ class CreateTask(TaskView):
 
 
 class StartTask(TaskView):
+    needs = "volcal.change_survey"
+
     @extend_schema(request=None, responses={200: StartedSerializer}, tags=_TAGS)
     def post(self, request: Request, task_id: str) -> Response:
         """Start a task, or run it again after an error. It also starts by itself with its last file."""

@@ -11,9 +11,10 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from jobs.models import Job
+from jobs.states import JobStatus
 from uploads.models import Upload
 
-from .states import TaskStatus, status_of
+from .states import TaskStatus, lost_items, status_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser, AnonymousUser
@@ -32,6 +33,13 @@ class SurveyQuerySet(models.QuerySet):
     def visible_to(self, user: AbstractUser | AnonymousUser) -> SurveyQuerySet:
         """Own surveys; all of them for staff."""
         return self if user.is_staff else self.filter(user_id=user.pk)
+
+    def with_standing(self) -> SurveyQuerySet:
+        """Annotate n_complete (files) and is_lost, which a list needs to tell how its surveys stand."""
+        return self.annotate(
+            n_complete=models.Count("files", filter=Q(files__upload__finished_at__isnull=False)),
+            is_lost=models.Exists(lost_items().filter(job=models.OuterRef("job"))),
+        )
 
 
 class Survey(models.Model):
@@ -77,7 +85,8 @@ class Survey(models.Model):
 
     def status(self, missing: list[str]) -> TaskStatus:
         """Say how the task stands in the words of its clients. missing: the files that are not complete."""
-        return status_of(self.job, is_complete=not missing, is_measured=self.summary is not None)
+        is_lost = self.job is not None and self.job.status == JobStatus.FAILED and lost_items().filter(job=self.job)
+        return status_of(self.job, is_complete=not missing, is_measured=self.summary is not None, is_lost=bool(is_lost))
 
     def release_if_complete(self) -> bool:
         """Let the job go if all files are there; within the caller's transaction. Tells whether this call did it.

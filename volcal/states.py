@@ -10,6 +10,8 @@ from jobs.models import JobItem, Lane
 from jobs.states import DONE, ItemStatus, JobStatus
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from jobs.models import Job
 
 WORKER_LOST = "worker_lost"
@@ -25,7 +27,8 @@ class TaskStatus(StrEnum):
     KILLED = "killed"  # cancelled, or its worker was lost on the last attempt
 
 
-def status_of(job: Job | None, *, is_complete: bool, is_measured: bool) -> TaskStatus:
+def status_of(job: Job | None, *, is_complete: bool, is_measured: bool, is_lost: bool) -> TaskStatus:
+    """Translate the job's status. is_complete: all files are there. is_lost: a stage failed because its worker was."""
     if job is None:  # purged from the queue's books
         return TaskStatus.DONE if is_measured else TaskStatus.KILLED
     if job.status in DONE:
@@ -33,13 +36,16 @@ def status_of(job: Job | None, *, is_complete: bool, is_measured: bool) -> TaskS
     if job.status == JobStatus.CANCELLED:
         return TaskStatus.KILLED
     if job.status == JobStatus.FAILED:
-        cause = failure_of(job)
-        return TaskStatus.KILLED if cause is not None and cause.error_code == WORKER_LOST else TaskStatus.ERROR
+        return TaskStatus.KILLED if is_lost else TaskStatus.ERROR
     if job.status == JobStatus.RUNNING and not job.paused:
         return TaskStatus.RUNNING
     if job.status == JobStatus.WAITING and not is_complete:
         return TaskStatus.WAITING
     return TaskStatus.PENDING
+
+
+def lost_items() -> QuerySet[JobItem]:
+    return JobItem.objects.filter(status=ItemStatus.FAILED, error_code=WORKER_LOST)
 
 
 def failure_of(job: Job) -> JobItem | None:

@@ -19,14 +19,15 @@ from django_htmx.http import HttpResponseClientRefresh
 from jobs.models import Job
 from orchestrator.answers import action, user_of
 from orchestrator.problems import Conflict, Invalid, NotFound
+from orchestrator.roles import require
 from uploads.intake import address_of
 from uploads.links import signed_url
 from uploads.models import Upload
 
 from .. import intake
-from ..models import Label, ProductKind, Region, Survey, results_of
-from ..states import TaskStatus, current_of, failure_of, percent_of, reason_of, stages_of
-from ..summaries import headline_of, preview_of, quality_of
+from ..models import Label, ProductKind, Survey, results_of
+from ..states import TaskStatus, current_of, failure_of, percent_of, reason_of, stages_of, status_of
+from ..summaries import facts_of, headline_of, is_for_people, preview_of, title_of
 
 SURVEYS_A_PAGE = 30
 ENDED = (TaskStatus.DONE, TaskStatus.ERROR, TaskStatus.KILLED)
@@ -35,7 +36,8 @@ ENDED = (TaskStatus.DONE, TaskStatus.ERROR, TaskStatus.KILLED)
 @login_required
 @require_safe
 def surveys(request: HttpRequest) -> HttpResponse:
-    shown = Survey.objects.visible_to(request.user).select_related("job", "user").order_by("-created_at", "-pk")
+    shown = Survey.objects.visible_to(request.user).select_related("job", "user").with_standing()
+    shown = shown.order_by("-created_at", "-pk")
     search = request.GET.get("survey", "").strip()
     if search:
         shown = shown.filter(name__icontains=search)
@@ -45,14 +47,17 @@ def surveys(request: HttpRequest) -> HttpResponse:
     return render(request, template, {"page": page, "rows": rows, "search": search})
 
 
-def _row(survey: Survey) -> dict[str, Any]:
-    missing = survey.missing()
-    status = survey.status(missing)
+def _row(survey: Any) -> dict[str, Any]:
+    """Say what a line of the list shows. survey: with its standing."""
+    n_missing = len(Label) - survey.n_complete
+    status = status_of(
+        survey.job, is_complete=not n_missing, is_measured=survey.summary is not None, is_lost=survey.is_lost
+    )
     return {
         "survey": survey,
         "status": status.value,
-        "missing": missing,
-        "headline": headline_of(survey.summary) if status == TaskStatus.DONE else None,
+        "n_missing": n_missing,
+        "headline": headline_of(survey.summary) if status == TaskStatus.DONE and survey.summary else None,
         "percent": percent_of(stages_of(survey.job)) if status == TaskStatus.RUNNING else None,
     }
 
@@ -67,6 +72,7 @@ def new(request: HttpRequest) -> HttpResponse:
 @action
 def create(request: HttpRequest) -> str:
     """Make a survey without its files, for a browser that runs no script; its page takes them."""
+    require(request.user, "volcal.add_survey")
     crs = request.POST.get("crs", "").strip() or None
     survey = intake.create(by=user_of(request), crs=crs, name=request.POST.get("name", ""))
     return f"/surveys/{survey.task_id}"
@@ -145,26 +151,33 @@ def _files_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
 
 def _results_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
     results = results_of(shown)
-    downloads = [product for product in results["products"] if product.kind == ProductKind.DOWNLOAD]
     summary = shown.summary or {}
+    downloads = [product for product in results["products"] if product.kind == ProductKind.DOWNLOAD]
+    regions = results["regions"]
+    preview = preview_of(shown, {product.name: product.filename for product in downloads}, regions)
     return {
         "headline": headline_of(summary),
-        "quality": quality_of(summary),
-        "regions": results["regions"],
+        "facts": facts_of(summary),
+        "warnings": summary.get("warnings", []),
+        "detectable": summary.get("detectable_volume"),
+        "regions": regions,
         "pictures": {
             region.pk: f"/surveys/{shown.task_id}/files/{region.picture.filename}"
-            for region in results["regions"]
+            for region in regions
             if region.picture is not None
         },
         "downloads": [
-            {"product": product, "url": signed_url(product.key, product.filename, request)} for product in downloads
+            {
+                "product": product,
+                "url": signed_url(product.key, product.filename, request),
+                "title": title_of(product.name),
+            }
+            for product in downloads
+            if is_for_people(product.name)
         ],
-        "preview": preview_of(shown, downloads, [_outline(region) for region in results["regions"]]),
+        "preview": preview,
+        "preview_text": json.dumps(preview),
     }
-
-
-def _outline(region: Region) -> dict[str, Any]:
-    return {"id": region.region_id, "net": region.net_volume_m3, "polygon": region.polygon}
 
 
 # --- Changes
@@ -211,4 +224,5 @@ def change(request: HttpRequest, task_id: UUID, verb: str) -> str:
     """Do one of VERBS to a survey that this user may see."""
     if verb not in VERBS:
         raise NotFound(f"A survey cannot {verb}.")
+    require(request.user, "volcal.delete_survey" if verb == "delete" else "volcal.change_survey")
     return VERBS[verb](_survey(request, task_id), request)

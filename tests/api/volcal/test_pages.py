@@ -1,0 +1,199 @@
+"""The pages of surveys: who sees them, what they cost, and what their buttons do."""
+
+from __future__ import annotations
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from tests.api.pages.test_pages import Markup, policy_of
+from tests.surveys import fresh, make_survey, measure, send, status_of, upload_of
+from tests.workbench.rows import make_user
+from volcal.models import Survey
+
+pytestmark = pytest.mark.django_db
+
+
+def browser_of(user) -> Client:
+    client = Client(headers={"Accept": "text/html"})
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def browser(closed_desk, ada) -> Client:
+    return browser_of(ada)
+
+
+def one_of_each(ada, engine) -> dict[str, Survey]:
+    """A survey in each status."""
+    surveys = {"done": measure(make_survey(ada, name="done"))}
+    engine.plan(align={"do": "refuse", "code": "ambiguous_registration", "detail": "The site is too flat."})
+    surveys["error"] = measure(make_survey(ada, name="error"))
+    surveys["killed"] = make_survey(ada, name="killed")
+    surveys["killed"].job.cancel(by=ada)
+    surveys["waiting"] = make_survey(ada, name="waiting", with_files=False)
+    surveys["running"] = make_survey(ada, name="running")
+    surveys["pending"] = make_survey(ada, name="pending")
+    return surveys
+
+
+def test_every_page_keeps_the_policy_in_every_status(browser, ada, engine):
+    surveys = one_of_each(ada, engine)
+
+    for status, survey in surveys.items():
+        answer = browser.get(f"/surveys/{survey.task_id}")
+        html = answer.content.decode()
+        assert (answer.status_code, Markup(html).forbidden, len(html) < 150_000) == (200, [], True)
+        assert f"state-{ {'done': 'completed', 'error': 'failed', 'killed': 'cancelled'}.get(status, status) }" in html
+    for path in ("/surveys", "/surveys/new", "/surveys?survey=done"):
+        answer = browser.get(path)
+        assert (answer.status_code, Markup(answer.content.decode()).forbidden) == (200, [])
+
+
+def test_pages_that_upload_may_reach_the_upload_service_under_the_desks_name(browser, ada):
+    survey = make_survey(ada, with_files=False)
+
+    for path in ("/surveys/new", f"/surveys/{survey.task_id}"):
+        answer = browser.get(path, headers={"Host": "localhost:8000"})
+        assert "http://localhost:1080" in policy_of(answer)["connect-src"]
+
+
+def test_the_page_of_a_waiting_survey_shows_how_far_each_file_is(browser, ada):
+    survey = make_survey(ada, with_files=False)
+    send(upload_of(survey, "pre"), b"x" * 3000)
+    send(upload_of(survey, "post"), b"x" * 2000, is_last=False)
+
+    html = browser.get(f"/surveys/{survey.task_id}").content.decode()
+
+    assert 'data-length="3000" data-offset="3000" data-done' in html
+    assert 'data-length="" data-offset="2000"' in html
+    assert f"http://testserver:1080/files/{upload_of(survey, 'shp').pk}" in html
+
+
+def test_an_error_says_where_why_and_how_to_go_on(browser, ada, engine):
+    engine.plan(align={"do": "refuse", "code": "ambiguous_registration", "detail": "The site is too flat."})
+    survey = measure(make_survey(ada))
+
+    html = browser.get(f"/surveys/{survey.task_id}").content.decode()
+
+    assert "Stopped at the stage “align”." in html
+    assert "The site is too flat." in html
+    assert f"/surveys/{survey.task_id}/start" in html
+
+
+def test_the_list_costs_the_same_however_long_it_is(browser, ada, engine):
+    one_of_each(ada, engine)
+    browser.get("/surveys")
+    with CaptureQueriesContext(connection) as few:
+        browser.get("/surveys")
+    for _ in range(4):
+        make_survey(ada, with_files=False)
+        make_survey(ada)
+
+    with CaptureQueriesContext(connection) as many:
+        assert browser.get("/surveys").status_code == 200
+
+    assert len(many) <= len(few) <= 15
+
+
+def test_the_list_finds_by_name_and_says_what_to_do_when_empty(browser, ada):
+    assert "New survey" in browser.get("/surveys").content.decode()
+    make_survey(ada, name="Quarry north", with_files=False)
+
+    assert "Quarry north" in browser.get("/surveys?survey=NORTH").content.decode()
+    assert "No survey is called so" in browser.get("/surveys?survey=south").content.decode()
+
+
+def test_somebody_elses_survey_is_not_there(closed_desk, ada, bob, engine):
+    survey = measure(make_survey(ada, name="Ada's quarry"))
+    other = browser_of(bob)
+
+    assert other.get(f"/surveys/{survey.task_id}").status_code == 404
+    assert other.get(f"/surveys/{survey.task_id}/state").status_code == 404
+    assert other.get(f"/surveys/{survey.task_id}/files/region-1.png").status_code == 404
+    assert other.post(f"/surveys/{survey.task_id}/delete").status_code == 404
+    assert "Ada" not in other.get("/surveys").content.decode()
+
+
+def test_strangers_are_sent_to_the_login(closed_desk, client, ada):
+    survey = make_survey(ada, with_files=False)
+
+    for path in ("/surveys", "/surveys/new", f"/surveys/{survey.task_id}", f"/surveys/{survey.task_id}/files/x"):
+        assert client.get(path, headers={"Accept": "text/html"})["Location"].startswith("/login")
+
+
+def test_products_come_from_the_pages_own_origin(browser, ada, engine):
+    survey = measure(make_survey(ada))
+
+    answer = browser.get(f"/surveys/{survey.task_id}/files/regions.geojson")
+
+    assert async_to_sync(_body_of)(answer) == b'{"type": "FeatureCollection", "features": []}'
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert browser.get(f"/surveys/{survey.task_id}/files/nothing.tif").status_code == 404
+
+
+async def _body_of(answer) -> bytes:
+    return b"".join([piece async for piece in answer.streaming_content])
+
+
+def test_the_state_reloads_the_page_when_the_survey_has_ended(browser, ada, engine):
+    survey = measure(make_survey(ada))
+
+    assert browser.get(f"/surveys/{survey.task_id}/state?seen=running")["HX-Refresh"] == "true"
+    assert "HX-Refresh" not in browser.get(f"/surveys/{survey.task_id}/state?seen=done")
+
+
+def test_a_form_without_script_makes_a_survey(browser, ada):
+    answer = browser.post("/surveys/create", {"name": "By hand", "crs": "EPSG:32633"})
+
+    survey = Survey.objects.get()
+    assert (answer["Location"], survey.name, survey.crs, survey.user) == (
+        f"/surveys/{survey.task_id}",
+        "By hand",
+        "EPSG:32633",
+        ada,
+    )
+
+
+def test_buttons_cancel_start_rename_measure_again_and_delete(browser, ada, engine):
+    survey = make_survey(ada)
+    path = f"/surveys/{survey.task_id}"
+
+    browser.post(f"{path}/cancel")
+    assert status_of(survey) == "killed"
+    browser.post(f"{path}/start")
+    assert status_of(measure(survey)) == "done"
+    browser.post(f"{path}/rename", {"name": "Quarry"})
+    assert fresh(survey).name == "Quarry"
+    browser.post(f"{path}/again")
+    assert status_of(measure(survey)) == "done"
+    assert engine.runs().count("publish") == 2
+    assert browser.post(f"{path}/delete")["Location"] == "/surveys"
+    assert not Survey.objects.exists()
+
+
+def test_a_refusal_is_said_on_the_page(browser, ada):
+    survey = make_survey(ada, with_files=False)
+
+    answer = browser.post(f"/surveys/{survey.task_id}/start", follow=True)
+
+    assert "Upload the missing files first: pre, post, shp, shx." in answer.content.decode()
+    assert browser.post(f"/surveys/{survey.task_id}/explode").status_code == 404
+    assert browser.get(f"/surveys/{survey.task_id}/start").status_code == 405
+
+
+def test_staff_who_may_only_look_changes_nothing(closed_desk, ada):
+    from orchestrator import roles
+
+    viewer = make_user("viewer")
+    roles.write_down()
+    roles.give(viewer, roles.VIEWER)
+    survey = make_survey(ada)
+
+    browser_of(viewer).post(f"/surveys/{survey.task_id}/cancel")
+    browser_of(viewer).post("/surveys/create", {"name": "x"})
+
+    assert (status_of(survey), Survey.objects.count()) == ("running", 1)
