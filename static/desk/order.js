@@ -125,10 +125,16 @@ count();
 
 // --- Standing still under the pointer
 
-let held = null; // HTML that waits until nobody is at the list
+const LEAVE_MS = 600; // after the pointer has left: who is on the way to the pill finds it
+
+const hasPointer = matchMedia("(hover: hover)"); // after a touch, what was touched counts as hovered for ever
+let hasNews = false;
+let isWanted = false; // somebody pressed the pill
+let leaving = null;
 
 function isBusy() {
-  return list() !== null && (list().matches(":hover") || list().contains(document.activeElement));
+  if (list() === null || isWanted) return false;
+  return (hasPointer.matches && list().matches(":hover")) || list().contains(document.activeElement);
 }
 
 document.addEventListener("htmx:beforeSwap", (event) => {
@@ -155,7 +161,6 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   const actions = fresh.querySelector("#bulk-actions");
   Idiomorph.morph(document.getElementById("bulk-actions"), actions, { morphStyle: "outerHTML" });
   htmx.process(document.getElementById("bulk-actions"));
-  held = fresh;
   tellNews(after.filter((id) => !before.includes(id)).length);
 });
 
@@ -164,20 +169,23 @@ function tellNews(n) {
   if (!pill) return;
   pill.hidden = n === null;
   if (n !== null) pill.textContent = n > 0 ? `${n} ${status.dataset.new}` : status.dataset.changed;
-  if (n === null) held = null;
+  hasNews = n !== null;
 }
 
-function showNews() {
-  if (held === null) return;
-  held = null;
+async function showNews() {
   tellNews(null);
-  document.activeElement?.blur?.();
-  htmx.ajax("GET", piece().getAttribute("hx-get"), { target: "#queue", swap: "morph:outerHTML" });
+  isWanted = true;
+  await htmx.ajax("GET", piece().getAttribute("hx-get"), { target: "#queue", swap: "morph:outerHTML" });
+  isWanted = false;
 }
 
 document.addEventListener("click", (event) => {
   if (event.target.id === "news") showNews();
 });
 document.addEventListener("pointermove", () => {
-  if (held !== null && !isBusy()) showNews();
+  if (!hasNews || leaving !== null || isBusy()) return;
+  leaving = setTimeout(() => {
+    leaving = null;
+    if (hasNews && !isBusy()) showNews();
+  }, LEAVE_MS);
 });
