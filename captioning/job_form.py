@@ -45,13 +45,13 @@ class JobForm:
     @classmethod
     def of(cls, typed: QueryDict) -> JobForm:
         words = [word for entry in typed.getlist("images") for word in entry.split(",")]
-        options = {name: typed[name].strip() for name in (*_WHOLE, *_NUMBERS, *_TEXTS) if typed.get(name, "").strip()}
+        given = {name: str(typed.get(name, "")).strip() for name in (*_WHOLE, *_NUMBERS, *_TEXTS)}
         return cls(
             dataset=typed.get("dataset", "").strip(),
             images=tuple(int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 19),
             among=ImageFilter.of(typed.dict()),  # type: ignore[arg-type]  # the last of each name
             perspectives=tuple(typed.getlist("perspectives")),
-            options=options,
+            options={name: value for name, value in given.items() if value},
             only_missing=bool(typed.get("only_missing")),
             with_needed=bool(typed.get("with_needed")),
             name=typed.get("name", "").strip(),
@@ -70,9 +70,7 @@ class JobForm:
         return cls(
             dataset=config.get("dataset", ""),
             images=tuple(entry for entry in config.get("images", ()) if isinstance(entry, int)),
-            among=ImageFilter(
-                **{name: bool(v) if name == "alike" else v for name, v in config.get("filter", {}).items()}
-            ),
+            among=ImageFilter.of(config.get("filter", {})),
             perspectives=tuple(config.get("perspectives", ())),
             options=kept,
             only_missing=bool(given.get("only_missing")),
@@ -156,7 +154,8 @@ def seconds_an_item(provider: str) -> float | None:
     rows = recent.order_by("-completed_at").values_list(
         "config__provider", "started_at", "completed_at", "total_images"
     )
-    mine = [(end - start, n) for who, start, end, n in rows[:_JOBS_READ] if who == provider and n][:10]
+    finished = [row for row in rows[:_JOBS_READ] if row[0] == provider and row[3]][:10]
+    mine = [(end - start, n) for _, start, end, n in finished if start and end]
     if not mine:
         return None
     return sum(took.total_seconds() for took, _ in mine) / sum(n for _, n in mine)

@@ -26,16 +26,19 @@ logger = logging.getLogger(__name__)
 KEPT = timedelta(hours=1)
 
 
-def throw_away(images: ImageQuerySet, dataset: Dataset, *, by: User) -> Dataset:
-    """Move these pictures of a data set into its trash; returns the new trash, with `n_images`."""
+def throw_away(images: ImageQuerySet, dataset: Dataset, *, by: User) -> tuple[Dataset, int]:
+    """Move these pictures of a data set into its trash; returns the new trash and how many it holds.
+
+    A trash without any is gone at once.
+    """
     with transaction.atomic():
         trash = Dataset.objects.create(name=f"deleted-{uuid4().hex}", trash_of=dataset, thrown_by=by)
         chosen = images.filter(dataset=dataset).order_by().values("pk")
-        trash.n_images = Image.objects.filter(pk__in=chosen).update(dataset=trash)
-        if not trash.n_images:
+        n_images = Image.objects.filter(pk__in=chosen).update(dataset=trash)
+        if not n_images:
             Dataset.objects.filter(pk=trash.pk).delete()
-    logger.info("images deleted", extra={"dataset": dataset.name, "n_images": trash.n_images, "user": by.pk})
-    return trash
+    logger.info("images deleted", extra={"dataset": dataset.name, "n_images": n_images, "user": by.pk})
+    return trash, n_images
 
 
 def restore(trash: Dataset) -> tuple[int, int]:

@@ -215,7 +215,7 @@ def selection(request: HttpRequest, name: str) -> str:
     roles.require(request.user, "captioning.delete_image")
     images = dataset.images.all()
     chosen = wanted.apply(images) if is_all else images.filter(pk__in=picked)
-    n_deleted = trash.throw_away(chosen, dataset, by=user_of(request)).n_images
+    _thrown, n_deleted = trash.throw_away(chosen, dataset, by=user_of(request))
     if not n_deleted:
         raise Invalid(_("These pictures are gone already."))
     return f"/datasets/{name}" + (f"?{wanted.query}" if wanted and not is_all else "")

@@ -41,9 +41,9 @@ def fill() -> int:
             " (image_id, perspective_id, perspective_version_id, source, provider, result, text, review)"
             " SELECT i.id, p.id, p.current_id, 'model', 'local-vision', '{\"caption\": \"An owl.\"}',"
             " 'An owl sits on branch number ' || i.id || ' and looks into the camera.',"
-            " CASE WHEN i.id %% 5 < 2 THEN 'proposed' WHEN i.id %% 50 = 7 THEN 'rejected' ELSE 'accepted' END"
+            " CASE WHEN i.id % 5 < 2 THEN 'proposed' WHEN i.id % 50 = 7 THEN 'rejected' ELSE 'accepted' END"
             " FROM captioning_image i JOIN captioning_perspective p"
-            " ON p.name IN ('plain_caption', 'graph_caption', 'objects') WHERE i.id %% 10 <> 9"
+            " ON p.name IN ('plain_caption', 'graph_caption', 'objects') WHERE i.id % 10 <> 9"
         )
         cursor.execute("VACUUM ANALYZE")
         cursor.execute(

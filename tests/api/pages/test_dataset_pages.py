@@ -213,7 +213,7 @@ def test_a_choice_leads_to_a_new_job(ada_browses, ada):
 
 def test_nobody_touches_somebody_elses_pictures(ada_browses, bob_browses, ada):
     image = shelf(ada)["none"]
-    thrown = trash.throw_away(Image.objects.filter(pk=image.pk), image.dataset, by=ada)
+    thrown, _ = trash.throw_away(Image.objects.filter(pk=image.pk), image.dataset, by=ada)
 
     assert choose(bob_browses, verb="delete", all="1").status_code == 404
     assert bob_browses.post(f"/datasets/birds/undo/{thrown.pk}").status_code == 404
