@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.db.models.functions import Now
 
 from jobs import bulk, outbox
 from jobs.models import BulkAction, ClusterCanary, Job, JobItem, Queue, SavedView, Tally
 from jobs.pages import items
+from tests.api.pages.test_pages import Markup
 from tests.workbench.rows import make_job, statuses, work
 
 pytestmark = pytest.mark.django_db
 
 MOST_QUERIES = 15
+FIRST_LOAD = 300_000  # bytes, before any compression
 
 
 @pytest.fixture
@@ -104,6 +108,20 @@ def test_the_menu_of_a_row_offers_what_its_job_can_do(nothing_starts, ada_browse
     assert {"first", "up", "down", "priority", "cancel"} <= set(re.findall(r'hx-post="/jobs/[^/]*/(\w+)"', menu))
     assert "hx-post" not in late
     assert bob_browses.get(f"/jobs/{waiting.job_id}/pieces/menu").status_code == 404
+
+
+def test_a_first_look_loads_little(ada_browses, ada):
+    job = make_job([{"do": "permanent"}, {}] * 30, by=ada)
+    work()
+    outbox.publish(job.pk, force=True)
+
+    for address in ("/", "/queue", f"/jobs/{job.job_id}"):
+        page = ada_browses.get(address).content
+        loaded = [name for name in Markup(page.decode()).loaded if name.startswith("/static/")]
+        files = [finders.find(name.removeprefix("/static/")) for name in set(loaded)]
+
+        assert None not in files, loaded
+        assert len(page) + sum(Path(file).stat().st_size for file in files) < FIRST_LOAD, address
 
 
 # --- Saved views
