@@ -306,13 +306,25 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # SECURE_SSL_REDIRECT, see above
+
+
+def _names() -> list[str]:
+    """Write ALLOWED_HOSTS as a policy names hosts: `.example.org` means every name below it."""
+    return [f"*{name}" if name.startswith(".") else name for name in ALLOWED_HOSTS]
+
+
+# Pages send uploads to the service's own port, and show what a store of its own origin keeps.
+_TUS_ORIGINS = (
+    [TUS_ENDPOINT.removesuffix("/files")] if TUS_ENDPOINT else [f"http://{host}:{TUS_PORT}" for host in _names()]
+)
+_STORE_ORIGINS = [MINIO_PUBLIC_ENDPOINT or MINIO_ENDPOINT] if MINIO_ENDPOINT else []
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
         "script-src": [SELF],
         "style-src": [SELF],
-        "img-src": [SELF, "data:", "blob:"],
-        "connect-src": [SELF, f"ws://{HOST}:{PORT}", f"http://{HOST}:{TUS_PORT}"],
+        "img-src": [SELF, "data:", "blob:", *_STORE_ORIGINS],
+        "connect-src": [SELF, f"ws://{HOST}:{PORT}", *_TUS_ORIGINS, *_STORE_ORIGINS],
         "object-src": [NONE],
         "base-uri": [SELF],
         "form-action": [SELF],

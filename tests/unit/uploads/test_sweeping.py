@@ -1,0 +1,102 @@
+from datetime import timedelta
+
+import pytest
+from django.apps import apps
+from django.db.models.functions import Now
+
+from uploads import intake, storage
+from uploads.holds import Hold
+from uploads.models import Upload
+from uploads.sinks import sink_of
+from uploads.sweeping import sweep
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path / "media"
+
+
+def make_upload(content: bytes = b"bytes", **columns: object) -> Upload:
+    upload = intake.new_upload(**{"max_size": 100} | columns)
+    with Hold.take(upload.pk) as hold, sink_of(hold.load()) as sink:
+        sink.append([content])
+        return hold.save_offset(*sink.settle())
+
+
+def let_expire(upload: Upload, days: int = 1) -> None:
+    Upload.objects.filter(pk=upload.pk).update(expires_at=Now() - timedelta(days=days))
+
+
+def test_an_expired_upload_loses_its_bytes_and_is_remembered_for_a_week():
+    upload = make_upload()
+    let_expire(upload)
+
+    sweep()
+    sweep()
+
+    upload.refresh_from_db()
+    assert upload.removed_at is not None
+    assert not storage.exists(upload.key)
+    Upload.objects.filter(pk=upload.pk).update(removed_at=Now() - timedelta(days=8))
+    sweep()
+    assert not Upload.objects.filter(pk=upload.pk).exists()
+
+
+def test_the_row_of_an_expired_slot_stays_for_the_app_that_opened_it():
+    slot = make_upload(is_slot=True)
+    let_expire(slot)
+    sweep()
+    Upload.objects.filter(pk=slot.pk).update(removed_at=Now() - timedelta(days=100))
+
+    sweep()
+
+    assert Upload.objects.filter(pk=slot.pk).exists()
+
+
+def test_what_is_young_or_kept_stays():
+    young, kept = make_upload(), make_upload()
+    intake.keep(kept)
+    Upload.objects.filter(pk=kept.pk).update(created_at=Now() - timedelta(days=1000))
+
+    sweep()
+
+    assert Upload.objects.filter(removed_at=None).count() == 2
+    assert storage.exists(young.key)
+
+
+def test_an_upload_that_somebody_writes_to_is_left_alone():
+    upload = make_upload()
+    with Hold.take(upload.pk):
+        let_expire(upload)
+
+        sweep()
+
+        assert storage.exists(upload.key)
+
+
+def test_a_whole_upload_that_nobody_finished_is_finished():
+    upload = make_upload(b"whole", is_slot=True)
+    Upload.objects.filter(pk=upload.pk).update(length=5)
+
+    sweep()
+
+    upload.refresh_from_db()
+    assert upload.is_finished
+
+
+def test_one_that_cannot_be_swept_does_not_keep_the_others_waiting(settings, tmp_path):
+    lost, well = make_upload(b"whole"), make_upload(b"whole")
+    Upload.objects.update(length=5)
+    (tmp_path / "media" / lost.key).unlink()
+
+    sweep()
+
+    lost.refresh_from_db()
+    well.refresh_from_db()
+    assert (lost.is_finished, well.is_finished) == (False, True)
+
+
+def test_a_worker_is_told_to_sweep():
+    assert apps.get_model("django_q", "Schedule").objects.filter(func="uploads.sweeping.sweep").count() == 1
