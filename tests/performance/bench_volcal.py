@@ -130,17 +130,15 @@ def _summarise(rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
     changed = [one for one in rows if one["truth"]]
-    print(
-        f"pose: worst {max(one['turn_deg'] for one in rows):.5f} deg, {1000 * max(one['shift_m'] for one in rows):.1f} mm"
-    )
+    turn, shift = (max(one[name] for one in rows) for name in ("turn_deg", "shift_m"))
+    print(f"pose: worst {turn:.5f} deg, {1000 * shift:.1f} mm of {len(rows)}")
     for name, low, high in (("about 100 m3", 0, 200), ("800 m3 and more", 200, np.inf)):
         for noise in NOISES:
             part = [one for one in changed if low < abs(one["truth"]) < high and one["noise"] == noise]
             if part:
                 shares = [100 * abs(one["error"] / one["truth"]) for one in part]
-                print(
-                    f"net, {name}, noise {noise}: median {median(shares):.3f} %, worst {max(shares):.3f} % of {len(part)}"
-                )
+                text = f"net, {name}, noise {noise}: median {median(shares):.3f} %, "
+                print(f"{text}worst {max(shares):.3f} % of {len(part)}")
     if changed:
         covered = sum(abs(one["error"]) <= one["half"] for one in changed)
         spread = np.sqrt(np.mean([(one["error"] / one["half"]) ** 2 for one in changed])) * 1.96

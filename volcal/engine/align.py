@@ -14,6 +14,7 @@ from .coarse import hypotheses
 from .parameters import Parameters
 from .pose import Pose, in_site, inverse, moved
 from .registration import Found, Ladder, Level, base_voxel, describe, search, search_ladder, thinned
+from .spikes import without_spikes
 from .stability import StableGround, believed, check_stable, check_surroundings, inside, stable_ground
 from .surface import nmad
 from .threads import n_threads
@@ -30,7 +31,7 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     pre, post = folder.array("load", "pre"), folder.array("load", "post")
     base = base_voxel(spacing, float(np.ptp(pre[:, :2], axis=0).max()))
     report(0.02, "thinning")
-    thin_pre, thin_post = thinned(pre, base), thinned(post, base)
+    thin_pre, thin_post = (without_spikes(thinned(one, base)) for one in (pre, post))
     site_m2 = len(pre) * float(loaded["clouds"]["pre"]["spacing_m"]) ** 2
 
     def residuals(here: NDArray[Any], there: NDArray[Any], spacing_m: float, begin: float) -> StableGround:

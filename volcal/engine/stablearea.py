@@ -14,7 +14,6 @@ import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 from shapely.geometry import shape as shape_of
-from shapely.ops import transform
 
 from .errors import Refused
 from .lasfile import checked_crs
@@ -43,7 +42,7 @@ def read_stable_area(folder: WorkFolder, crs: CRS | None) -> list[shapely.Polygo
         raise Refused("stable_area_unreadable", "The stable area is larger than 50 MB; simplify the polygons.", "shp")
     content = place.read_bytes()
     if content[:4] == _SHAPEFILE_MAGIC:
-        shapes, own = _from_shapefile(content, folder), _prj(folder)
+        shapes, own = _from_shapefile(content), _prj(folder)
     else:
         shapes, own = _from_geojson(content)
     polygons = [part for one in shapes for part in _polygons_of(one)]
@@ -58,13 +57,10 @@ def read_stable_area(folder: WorkFolder, crs: CRS | None) -> list[shapely.Polygo
     return polygons
 
 
-def _from_shapefile(content: bytes, folder: WorkFolder) -> list[Any]:
-    index = folder.input("shx")
-    files: dict[str, Any] = {"shp": io.BytesIO(content)}
-    if index is not None and index.read_bytes()[:4] == _SHAPEFILE_MAGIC:
-        files["shx"] = io.BytesIO(index.read_bytes())
+def _from_shapefile(content: bytes) -> list[Any]:
+    # Its .shx only repeats where each shape begins; a wrong one must not spoil polygons that are whole.
     try:
-        with shapefile.Reader(**files) as reader:
+        with shapefile.Reader(shp=io.BytesIO(content)) as reader:
             if reader.shapeType not in (shapefile.POLYGON, shapefile.POLYGONZ, shapefile.POLYGONM):
                 text = f"The stable area holds {reader.shapeTypeName.lower()} shapes; draw polygons."
                 raise Refused("stable_area_empty", text, "shp")
@@ -114,7 +110,7 @@ def _polygons_of(geometry: Any) -> list[shapely.Polygon]:
 
 def _transformed(polygons: list[shapely.Polygon], own: CRS, crs: CRS) -> list[shapely.Polygon]:
     move = Transformer.from_crs(own, crs, always_xy=True).transform
-    moved = [transform(move, one) for one in polygons]
+    moved = [shapely.transform(one, move, interleaved=False) for one in polygons]
     if not all(np.isfinite(one.bounds).all() for one in moved):
         text = f"The stable area ({own.name}) cannot be placed in the clouds' system ({crs.name}); check its .prj."
         raise Refused("different_crs", text, "shp")

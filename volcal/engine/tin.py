@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay
 
+from .spikes import NEIGHBOURS, is_spike, off_plane
 from .stability import inside
 
 _TILE_POINTS = 150_000  # a triangulation takes about 0.5 kB a point
-_NEIGHBOURS = 12
 _MARGIN_SPACINGS = 5.0
 
 
@@ -57,15 +57,15 @@ def cells_of(area: shapely.Geometry, cell_m: float) -> Cells:
 def heights_in(area: shapely.Geometry, points: NDArray[Any], cells: Cells, spacing_m: float) -> Heights:
     """Triangulate the points (n, 3) around an area and read the heights at its cells.
 
-    Single points far off the plane of their neighbours (6 of its robust deviations) are left out first.
+    Spikes are left out first.
     """
     near = _crop(area.buffer(_MARGIN_SPACINGS * spacing_m), points)
-    rest, scatter = _off_plane(near)
-    kept = np.abs(rest) <= 6 * scatter
+    rest, scatter = off_plane(near)
+    kept = ~is_spike(rest, scatter)
     near, rest = near[kept], rest[kept]
     within = inside(area, near)
     # The plane of k neighbours is itself uncertain: its variance adds about 1/k, at the middle of them.
-    roughness = float(np.sqrt(np.mean(rest[within] ** 2) / (1 + 1 / _NEIGHBOURS))) if within.any() else np.nan
+    roughness = float(np.sqrt(np.mean(rest[within] ** 2) / (1 + 1 / NEIGHBOURS))) if within.any() else np.nan
     heights = np.full(len(cells.centres), np.nan)
     for centres, corner, side in _tiles(cells.centres, near, spacing_m):
         margin = _MARGIN_SPACINGS * spacing_m
@@ -80,27 +80,6 @@ def _crop(area: shapely.Geometry, points: NDArray[Any]) -> NDArray[np.float64]:
     x, y = points[:, 0], points[:, 1]
     boxed = np.asarray(points[(x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y)])
     return boxed[inside(area, boxed)]
-
-
-def _off_plane(points: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each point's height above the plane of its neighbours, and those neighbours' own robust scatter; (n,)."""
-    if len(points) <= _NEIGHBOURS:
-        return np.zeros(len(points)), np.full(len(points), np.inf)
-    tree = cKDTree(points[:, :2])
-    rest, scatter = np.empty(len(points)), np.empty(len(points))
-    for start in range(0, len(points), 100_000):
-        part = points[start : start + 100_000]
-        nearest = tree.query(part[:, :2], _NEIGHBOURS + 1, workers=-1)[1][:, 1:]
-        around = points[nearest] - part[:, None, :]
-        x, y, z = (around[..., axis] - around[..., axis].mean(axis=1, keepdims=True) for axis in range(3))
-        xx, xy, yy, xz, yz = ((a * b).sum(axis=1) for a, b in ((x, x), (x, y), (y, y), (x, z), (y, z)))
-        determinant = np.maximum(xx * yy - xy * xy, 1e-12)
-        slope_x, slope_y = (yy * xz - xy * yz) / determinant, (xx * yz - xy * xz) / determinant
-        middle = around.mean(axis=1)
-        rest[start : start + len(part)] = -(middle[:, 2] - slope_x * middle[:, 0] - slope_y * middle[:, 1])
-        bends = np.abs(z - slope_x[:, None] * x - slope_y[:, None] * y)
-        scatter[start : start + len(part)] = 1.4826 * np.median(bends, axis=1)
-    return rest, np.maximum(scatter, float(np.median(scatter)))
 
 
 def _tiles(

@@ -65,9 +65,8 @@ class Command(BaseCommand):
         say(f"cut {summary['cut_volume']:,.1f} m3, fill {summary['fill_volume']:,.1f} m3, {summary['area']:,.0f} m2")
         for one in result["hulls"]:
             net, half = one["net_volume"], one["volume_uncertainty"]
-            say(
-                f"  {one['kind']} {one['id']}: {net:+,.1f} m3 +- {half:,.1f} m3, {one['area']:,.0f} m2, {one['score']:.2f}"
-            )
+            rest = f"{one['area']:,.0f} m2, score {one['score']:.2f}"
+            say(f"  {one['kind']} {one['id']}: {net:+,.1f} m3 +- {half:,.1f} m3, {rest}")
         for one in summary["warnings"]:
             say(f"note: {one}")
         if out is not None:
