@@ -27,6 +27,7 @@ if (grid && form) {
   let anchor = null; // place from which a range is chosen
   let isScheduled = false;
   let lastRefresh = 0;
+  let isAwaited = false; // the place that the keyboard stands at
 
   density.value = localStorage.getItem(REMEMBERED) ?? density.value;
   for (const hidden of document.querySelectorAll("[data-with-script]")) hidden.hidden = false;
@@ -85,7 +86,10 @@ if (grid && form) {
       const isFar = number < lowest - KEPT_PAGES || number > highest + KEPT_PAGES;
       if (page.request && (number < lowest || number > highest)) page.request.abort();
       else if (isFar && page.tiles && !page.tiles.some((tile) => tile.contains(document.activeElement))) {
-        page.tiles.forEach((tile) => tile.remove());
+        for (const tile of page.tiles) {
+          tile.querySelector("img").removeAttribute("src"); // or pictures passed by would hold up those that are looked at
+          tile.remove();
+        }
         pages.delete(number);
       }
     }
@@ -140,6 +144,7 @@ if (grid && form) {
     old.forEach((tile) => tile.remove());
     pages.set(number, { tiles });
     mark();
+    if (isAwaited) focusHere();
   }
 
   async function refresh() {
@@ -233,12 +238,10 @@ if (grid && form) {
     focusHere();
   }
 
-  function focusHere(patience = 100) {
+  function focusHere() {
     const tile = grid.querySelector(`[data-place="${here + 1}"]`);
-    if (!tile) {
-      if (patience) setTimeout(focusHere, 50, patience - 1); // its page is on the way
-      return;
-    }
+    isAwaited = !tile; // its page is on the way
+    if (!tile) return;
     for (const link of grid.querySelectorAll(".tile-link")) link.tabIndex = -1;
     const link = tile.querySelector(".tile-link");
     link.tabIndex = 0;

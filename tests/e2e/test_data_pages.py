@@ -1,0 +1,280 @@
+"""What curators do all day: upload, choose, review, compose a job; on one desk, one after the other"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.faults.desk import Desk, temporary_folder
+from tests.pictures import png
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+LONGEST_JOB_MS = 300_000
+AXE = Path(__file__).parents[1] / "node" / "node_modules" / "axe-core" / "axe.min.js"
+# Files made in the page, as a drag from the desktop brings them: [name, bytes in base64].
+DROP = """
+([target, files]) => {
+  const carried = new DataTransfer();
+  for (const [name, content] of files) {
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    carried.items.add(new File([bytes], name, { type: "image/png" }));
+  }
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    document.querySelector(target).dispatchEvent(
+      new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }),
+    );
+  }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Desk]:
+    with temporary_folder() as folder:
+        desk = Desk(folder)
+        try:
+            desk.start()
+            yield desk
+        finally:
+            desk.end()
+
+
+def shelf(page: Page, name: str, n: int, *, captioned: bool = False) -> list[int]:
+    """Make a data set of n pictures through the API, each with a proposal if wanted; returns the images' ids."""
+    # Which pictures these are follows from the name, so that no two data sets share any.
+    seeds = [int.from_bytes(name.encode()[:2]) + n for n in range(n)]
+    assert page.request.post("/api/datasets", data={"name": name}).ok
+    ids = []
+    for number, seed in enumerate(seeds):
+        file = {"name": f"{number:03}.png", "mimeType": "image/png", "buffer": png(seed, 64 + number, 48)}
+        answer = page.request.post(f"/api/datasets/{name}/images", multipart={"images": file})
+        assert answer.ok, answer.text()
+        ids.append(answer.json()["images"][0]["id"])
+        if captioned:
+            caption = {"image": ids[-1], "perspective": "plain_caption", "result": {"caption": f"Picture {number}."}}
+            assert page.request.post("/api/captions", data=caption).ok
+    return ids
+
+
+def reviews(page: Page, name: str) -> list[str]:
+    captions = page.request.get(f"/api/captions?dataset={name}&limit=500&ordering=createdAt").json()["captions"]
+    return [caption["review"] for caption in captions]
+
+
+def drop(page: Page, *files: tuple[str, bytes]) -> None:
+    page.evaluate(DROP, ["main", [[name, base64.b64encode(content).decode()] for name, content in files]])
+
+
+def test_fifty_captions_are_reviewed_by_keyboard(page: Page) -> None:
+    shelf(page, "fifty", 50, captioned=True)
+    page.goto("/review?dataset=fifty")
+    expect(page.locator("#review-progress")).to_contain_text("1 of 50")
+
+    for n in range(50):
+        here = page.locator(".review-item:visible")
+        expect(here.locator(".review-card.is-active")).to_contain_text(f"Picture {n}.")
+        if n % 10 == 3:
+            page.keyboard.press("r")
+            page.keyboard.press("4")  # too vague
+        elif n % 10 == 7:
+            page.keyboard.press("e")
+            words = here.locator(".edit-form textarea").first
+            expect(words).to_be_focused()
+            words.fill(f"Picture {n}, seen by a person.")
+            page.keyboard.press("Control+Enter")
+        else:
+            page.keyboard.press("a")
+    expect(page.locator("#review-end")).to_be_visible()
+    expect(page.locator("#review-saving")).to_be_hidden()
+
+    assert sorted(reviews(page, "fifty")) == ["accepted"] * 45 + ["rejected"] * 5
+    page.goto("/review?dataset=fifty&state=rejected")
+    expect(page.locator(".review-card.is-active")).to_contain_text("Because: too vague")
+    page.goto("/review?dataset=fifty&state=accepted&source=human")
+    expect(page.locator(".review-item")).not_to_have_count(0)
+
+
+def test_a_verdict_is_taken_back_and_differences_are_shown(page: Page) -> None:
+    shelf(page, "undone", 3, captioned=True)
+    page.goto("/review?dataset=undone")
+    active = page.locator(".review-item:visible .review-card.is-active")
+    expect(active).to_contain_text("Picture 0.")
+    page.keyboard.press("a")
+    expect(active).to_contain_text("Picture 1.")
+
+    page.keyboard.press("z")
+    expect(active).to_contain_text("Picture 0.")
+    expect(page.locator("#review-saving")).to_be_hidden()
+    expect(active).to_contain_text("to review")
+    assert sorted(reviews(page, "undone")) == ["proposed"] * 3
+
+    page.keyboard.press("e")
+    page.locator(".review-item:visible .edit-form textarea").first.fill("Picture 0 and an owl.")
+    page.keyboard.press("Control+Enter")
+    expect(active).to_contain_text("Picture 1.")
+    page.keyboard.press("k")
+    expect(active).to_contain_text("and an owl")
+    page.keyboard.press("d")
+    expect(page.locator("#history ins").first).to_contain_text("and an owl")
+    page.keyboard.press("d")
+    expect(page.locator("#history")).to_be_hidden()
+
+
+def test_two_reviewers_at_one_caption_lose_nothing(page: Page, browser: Browser, desk: Desk) -> None:
+    shelf(page, "two", 1, captioned=True)
+    page.goto("/review?dataset=two")
+    page.keyboard.press("e")
+    mine = page.locator(".edit-form textarea").first
+    mine.fill("What I wrote.")
+    other = page.request.get("/api/captions?dataset=two").json()["captions"][0]
+    assert page.request.patch(f"/api/captions/{other['id']}", data={"result": {"caption": "What they wrote."}}).ok
+
+    page.keyboard.press("Control+Enter")
+
+    conflict = page.locator("#conflict")
+    expect(conflict).to_contain_text("What they wrote.")
+    expect(conflict).to_contain_text("I wrote")
+    conflict.get_by_role("button", name="Use mine instead").click()
+    expect(conflict).to_be_hidden()
+    expect(page.locator(".review-card").first).to_contain_text("What I wrote.")
+    assert page.request.get("/api/captions?dataset=two").json()["captions"][0]["text"] == "What I wrote."
+
+
+def test_pictures_are_uploaded_by_drag_and_drop_with_a_reason_for_what_is_refused(page: Page) -> None:
+    assert page.request.post("/api/datasets", data={"name": "dropped"}).ok
+    page.goto("/datasets/dropped")
+    expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+
+    drop(page, *((f"{n}.png", png(n + 900)) for n in range(4)), ("letter.png", b"Dear Ada"))
+
+    expect(page.locator("#upload-summary")).to_contain_text("4 added, 0 here already, 1 refused, 0 to go")
+    refused = page.locator('[data-end="refused"]')
+    expect(refused).to_contain_text("letter.png")
+    expect(refused).to_contain_text("This is text, not a picture")
+    page.reload()
+    expect(page.locator("#grid .tile")).to_have_count(4)
+    drop(page, ("again.png", png(900)), ("new.png", png(990)))
+    expect(page.locator("#upload-summary")).to_contain_text("1 added, 1 here already, 0 refused, 0 to go")
+    expect(page.locator("#grid .tile")).to_have_count(5)
+
+
+def test_a_bulk_delete_is_undone(page: Page) -> None:
+    shelf(page, "bulk", 12)
+    page.goto("/datasets/bulk")
+    expect(page.locator("#grid .tile")).to_have_count(12)
+
+    page.locator("#grid .tile-link").first.focus()
+    page.keyboard.press("Space")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+Space")
+    expect(page.locator("#chosen")).to_have_text("5 chosen")
+    page.locator("#selection summary").click()
+    expect(page.locator("#delete-question")).to_have_text("Delete 5 pictures?")
+    page.get_by_role("button", name="Delete them").click()
+    expect(page.locator("#grid .tile")).to_have_count(7)
+    page.keyboard.press("Control+a")
+    expect(page.locator("#chosen")).to_have_text("7 chosen")
+
+    page.get_by_role("button", name="Undo").click()
+
+    expect(page.locator(".message.success")).to_have_text("5 pictures are back.")
+    expect(page.locator("#grid .tile")).to_have_count(12)
+
+
+def test_the_grid_shows_any_place_of_many_pictures_and_keeps_few(page: Page, desk: Desk) -> None:
+    with desk.connect() as connection:
+        connection.execute("INSERT INTO captioning_dataset (name, updated_at) VALUES ('many', now())")
+        connection.execute(
+            "INSERT INTO captioning_image (dataset_id, path, sha256, stored_as, format, size, width, height)"
+            " SELECT d.id, 'n' || n, md5(n::text) || md5('x' || n), i.stored_as, i.format, i.size, i.width, i.height"
+            " FROM generate_series(1, 20000) n, captioning_dataset d,"
+            " (SELECT * FROM captioning_image ORDER BY id LIMIT 1) i WHERE d.name = 'many'"
+        )
+    page.goto("/datasets/many")
+    expect(page.locator("#grid .tile").first).to_be_visible()
+
+    page.locator("#grid .tile-link").first.focus()
+    page.keyboard.press("End")
+
+    last = page.locator('[data-place="20000"] .tile-link')
+    expect(last).to_be_focused()
+    expect(last).to_be_in_viewport()
+    assert page.locator("#grid .tile").count() < 1500
+    page.locator("#density").fill("320")
+    expect(last).to_be_attached()
+    page.keyboard.press("Home")
+    expect(page.locator('[data-place="1"]')).to_be_in_viewport()
+
+
+def test_a_job_is_tried_and_then_started(page: Page) -> None:
+    page.goto("/jobs/new?dataset=demo&perspectives=colours_and_composition")
+    page.get_by_role("button", name="What would it take?").click()
+    expect(page.locator("#forecast")).to_contain_text("7 for 7 pictures")
+    expect(page.locator("#forecast")).to_contain_text("nothing")
+
+    page.get_by_role("button", name="Try it on 3 pictures").click()
+    trial = page.locator("#trial")
+    expect(trial).to_contain_text("kept as proposals", timeout=LONGEST_JOB_MS)
+    expect(trial.locator(".trial-picture .caption-text")).to_have_count(3)
+    page.get_by_role("button", name="Start the job").click()
+
+    page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}$"))
+    expect(page.locator("h1")).to_contain_text("Colours and composition: demo")
+
+
+def test_review_and_grid_work_without_scripts(browser: Browser, page: Page, desk: Desk) -> None:
+    shelf(page, "plain", 2, captioned=True)
+    context = browser.new_context(base_url=desk.address, java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto("/review?dataset=plain")
+    plain.get_by_role("button", name="Accept").click()
+    expect(plain.locator(".review-card")).to_contain_text("Picture 1.")
+    plain.locator("summary").get_by_text("Reject").click()
+    plain.get_by_label("In your own words").fill("It says nothing.")
+    plain.locator(".reject").get_by_role("button", name="Reject").click()
+    expect(plain.get_by_role("heading", name="All done")).to_be_visible()
+    plain.get_by_role("button", name="Undo").click()
+    expect(plain.locator(".review-card")).to_contain_text("Picture 1.")
+
+    plain.goto("/datasets/plain")
+    plain.locator(".tile input").first.check()
+    plain.locator("#selection summary").click()
+    plain.get_by_role("button", name="Delete them").click()
+    expect(plain.locator(".tile")).to_have_count(1)
+    plain.get_by_role("button", name="Undo").click()
+    expect(plain.locator(".tile")).to_have_count(2)
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_fault_of_accessibility(browser: Browser, page: Page, desk: Desk, scheme: Any) -> None:
+    assert AXE.exists(), "npm ci in tests/node brings axe-core"
+    if scheme == "light":
+        shelf(page, "seen", 3, captioned=True)
+    context = browser.new_context(base_url=desk.address, color_scheme=scheme, viewport={"width": 1280, "height": 900})
+    looked = context.new_page()
+    faults = []
+    for address in (
+        "/datasets", "/datasets/seen", "/datasets/seen?state=rejected", "/review?dataset=seen", "/review?dataset=none",
+        "/jobs/new?dataset=seen", "/perspectives", "/perspectives/objects", "/perspectives/objects/edit",
+        "/perspectives/new", "/providers",
+    ):  # fmt: skip
+        looked.goto(address)
+        expect(looked.locator("main")).to_be_visible()
+        looked.evaluate(AXE.read_text())
+        found = looked.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+        faults += [
+            (address, one["id"], one["nodes"][0]["html"][:200])
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+    context.close()
+    assert faults == []
