@@ -13,7 +13,9 @@ RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent desk \
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY . .
-ENV PATH=/venv/bin:$PATH \
+# onnxruntime would otherwise send its maker who runs it and how.
+ENV ORT_DISABLE_TELEMETRY=1 \
+    PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
@@ -22,7 +24,7 @@ ENV PATH=/venv/bin:$PATH \
     WORKSPACE_PATH=/workspace
 USER 10001
 VOLUME ["/data", "/workspace"]
-EXPOSE 8000
+EXPOSE 8000 1080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health', timeout=4)"]
 CMD ["python", "manage.py", "up", "--only", "web"]
