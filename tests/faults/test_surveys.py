@@ -1,0 +1,162 @@
+"""Surveys on a real desk with the real engine, whose processes are killed, cancelled and stopped while they measure.
+
+Files go in by tuspy, as from a phone, and every survey ends with the volume that the made-up site really has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tusclient.client import TusClient
+
+from tests.faults.desk import Desk, temporary_folder, wait_until
+from tests.scenes import Files, Scene, scene
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+PATIENCE_SECONDS = 400  # for a whole survey, on a machine that is busy with other things
+GONE_SECONDS = 10  # from a cancellation to the end of the stage's processes, as promised
+
+
+class SurveyDesk(Desk):
+    """A desk with a phone in front of it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, LEASE_SECONDS="3", RECONCILE_SECONDS="2", WATCHDOG_SECONDS="1")
+
+    def call(self, method: str, path: str) -> Any:
+        request = urllib.request.Request(f"{self.address}{path}", method=method)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.load(reply)
+
+    def new_task(self, files: Files) -> str:
+        """Create a task and upload its files, each to its own address with a client's default options."""
+        task = self.call("POST", "/create_task")
+        for label, path in (("pre", files.pre), ("post", files.post), ("shp", files.shp), ("shx", files.shx)):
+            TusClient(task["upload_urls"][label]).uploader(str(path), chunk_size=200_000).upload()
+        return str(task["task_id"])
+
+    def query(self, task_id: str) -> Any:
+        return self.call("GET", f"/query_task/{task_id}")
+
+    def wait_for(self, task_id: str, *statuses: str) -> Any:
+        wait_until(lambda: self.query(task_id)["status"] in statuses, seconds=PATIENCE_SECONDS)
+        return self.query(task_id)
+
+    def stage_processes(self) -> list[psutil.Process]:
+        """Find the processes of the engine that work in a folder of this desk."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                command = process.cmdline()
+                is_ours = any(str(self.var_dir) in part for part in command) and "volcal.engine" in command
+                if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def wait_for_stage(self, task_id: str, stage: str) -> list[psutil.Process]:
+        def runs() -> bool:
+            return self.query(task_id)["stage"] == stage and bool(self.stage_processes())
+
+        wait_until(runs, seconds=PATIENCE_SECONDS)
+        return self.stage_processes()
+
+    def work_folders(self) -> list[str]:
+        root = self.var_dir / "work"
+        return [path.name for path in root.iterdir()] if root.is_dir() else []
+
+
+@pytest.fixture(scope="module")
+def site() -> Scene:
+    return scene(4, terrain="quarry", n_points=45_000, extent_m=150, change=(12, 7), yaw_deg=20, shift_m=5)
+
+
+@pytest.fixture(scope="module")
+def files(site: Scene, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return site.write(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[SurveyDesk]:
+    with temporary_folder() as folder:
+        desk = SurveyDesk(folder)
+        try:
+            desk.start()
+            yield desk
+        finally:
+            desk.end()
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def assert_measured(answer: Any, site: Scene) -> None:
+    assert answer["status"] == "done", answer["results"]
+    (hull,) = answer["results"]["hulls"]
+    assert hull["net_volume"] == pytest.approx(site.net, rel=0.02)
+    with urllib.request.urlopen(hull["image_url"], timeout=60) as picture:
+        assert picture.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_phone_gets_the_volume_of_the_site(desk, site, files):
+    task_id = desk.new_task(files)
+
+    answer = desk.wait_for(task_id, "done", "error", "killed")
+
+    assert_measured(answer, site)
+    wait_until(lambda: desk.work_folders() == [], seconds=20)
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        desk.call("POST", f"/start_task/{task_id}")
+    assert refusal.value.code == 409
+
+
+def test_a_killed_worker_takes_its_stage_along_and_another_one_finishes(desk, site, files):
+    task_id = desk.new_task(files)
+    stage = desk.wait_for_stage(task_id, "align")
+    guardian = next(process for process in stage if process.ppid() not in {one.pid for one in stage})
+
+    os.kill(guardian.ppid(), signal.SIGKILL)
+
+    wait_until(lambda: not any(map(lives, stage)), seconds=5)
+    assert_measured(desk.wait_for(task_id, "done", "error", "killed"), site)
+    wait_until(lambda: desk.work_folders() == [], seconds=20)
+
+
+def test_cancelling_ends_the_stage_within_ten_seconds_and_it_can_start_again(desk, site, files):
+    task_id = desk.new_task(files)
+    stage = desk.wait_for_stage(task_id, "align")
+    job_id = desk.work_folders()[0]
+
+    desk.call("POST", f"/api/perspectives/batch/cancel/{job_id}")
+    wait_until(lambda: not any(map(lives, stage)), seconds=GONE_SECONDS)
+
+    assert desk.query(task_id)["status"] == "killed"
+    wait_until(lambda: desk.work_folders() == [], seconds=GONE_SECONDS)
+    assert desk.call("POST", f"/start_task/{task_id}") == {"started": True}
+    assert_measured(desk.wait_for(task_id, "done", "error"), site)
+
+
+def test_a_desk_that_is_stopped_in_the_middle_goes_on_after_its_start(desk, site, files):
+    task_id = desk.new_task(files)
+    desk.wait_for_stage(task_id, "align")
+
+    assert desk.stop() == 0
+    assert desk.stage_processes() == []
+    desk.start()
+
+    assert_measured(desk.wait_for(task_id, "done", "error", "killed"), site)
