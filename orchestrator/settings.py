@@ -313,9 +313,12 @@ def _names() -> list[str]:
     return [f"*{name}" if name.startswith(".") else name for name in ALLOWED_HOSTS]
 
 
-# Pages send uploads to the service's own port, and show what a store of its own origin keeps.
+# Pages send uploads to the service's own port, and show what a store of its own origin keeps. A policy cannot name an
+# IPv6 address; browsers complain of it on every page.
 _TUS_ORIGINS = (
-    [TUS_ENDPOINT.removesuffix("/files")] if TUS_ENDPOINT else [f"http://{host}:{TUS_PORT}" for host in _names()]
+    [TUS_ENDPOINT.removesuffix("/files")]
+    if TUS_ENDPOINT
+    else [f"http://{host}:{TUS_PORT}" for host in _names() if not host.startswith("[")]
 )
 _STORE_ORIGINS = [MINIO_PUBLIC_ENDPOINT or MINIO_ENDPOINT] if MINIO_ENDPOINT else []
 CONTENT_SECURITY_POLICY = {
