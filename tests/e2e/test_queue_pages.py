@@ -281,7 +281,7 @@ def closed_desk() -> Iterator[Desk]:
         try:
             desk.start()
             with desk.connect() as database:
-                for name, is_staff in (("operator", True), ("viewer", False)):
+                for name, is_staff in (("otto", True), ("vera", False)):
                     database.execute(
                         "INSERT INTO auth_user (username, password, is_staff, is_superuser, is_active, first_name,"
                         " last_name, email, date_joined) VALUES (%s, %s, %s, %s, true, '', '', '', now())",
@@ -294,7 +294,7 @@ def closed_desk() -> Iterator[Desk]:
 
 def log_in(page: Page, name: str) -> None:
     page.goto("/login?next=/queue")
-    page.get_by_label("User name").or_(page.get_by_label("Username")).fill(name)
+    page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Password").fill("correct horse")
     page.get_by_role("main").get_by_role("button", name="Log in").click()
     page.wait_for_url("**/queue")
@@ -303,7 +303,7 @@ def log_in(page: Page, name: str) -> None:
 def test_a_viewer_may_look_at_own_jobs_and_at_nothing_else(browser: Browser, closed_desk: Desk) -> None:
     contexts = [browser.new_context(base_url=closed_desk.address) for _ in range(2)]
     operator, viewer = (context.new_page() for context in contexts)
-    log_in(operator, "operator")
+    log_in(operator, "otto")
     operator.get_by_role("button", name="Pause all").click()
     expect(operator.locator("#queue")).to_contain_text("queue is paused")
     body = {"type": "DATASET_PERSPECTIVE", "dataset": "demo", "perspectives": ["colours_and_composition"]}
@@ -314,7 +314,7 @@ def test_a_viewer_may_look_at_own_jobs_and_at_nothing_else(browser: Browser, clo
     job = created.json()["jobId"]
     expect(operator.locator("#jobs .job-name")).to_have_count(1)
 
-    log_in(viewer, "viewer")
+    log_in(viewer, "vera")
 
     expect(viewer.locator("#pulse")).to_have_text("Live")
     expect(viewer.locator("#queue")).to_contain_text("The queue is empty")
