@@ -1,0 +1,66 @@
+"""A surveyor at the browser: files in, a reload in the middle, volumes out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.scenes import scene
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+MEASURED_MS = 400_000  # a whole survey, on a machine that is busy with other things
+
+
+def test_files_go_up_in_two_visits_and_the_volume_can_be_looked_at(page: Page, tmp_path: Path) -> None:
+    site = scene(4, terrain="quarry", n_points=45_000, extent_m=150, change=(12, 7), yaw_deg=20, shift_m=5)
+    files = site.write(tmp_path)
+
+    page.goto("/surveys")
+    page.get_by_role("link", name="New survey").first.click()
+    page.get_by_label("Name").fill("Quarry north")
+    page.locator("#file-pre").set_input_files([files.post, files.pre])
+    expect(page.locator('[data-label="pre"] [data-said]')).to_contain_text("pre.laz")
+    expect(page.locator('[data-label="post"] [data-said]')).to_contain_text("post.laz")
+    page.get_by_role("button", name="Create and upload").click()
+    for label in ("pre", "post"):
+        expect(page.locator(f'[data-label="{label}"] [data-said]')).to_contain_text("Complete")
+    expect(page).to_have_url(re.compile("/surveys/[0-9a-f-]{36}$"))
+
+    page.reload()
+    expect(page.get_by_role("heading", name="Quarry north")).to_be_visible()
+    expect(page.locator("#file-pre")).to_be_disabled()
+    page.locator("#file-shp").set_input_files([files.shp, files.shx])
+
+    expect(page.locator("#survey-state")).to_contain_text("running", timeout=MEASURED_MS)
+    expect(page.locator(".survey-net")).to_be_visible(timeout=MEASURED_MS)
+    said = page.locator(".survey-net").inner_text().replace("\u202f", "").replace("\u2212", "-")
+    net = float(re.search(r"net (-[\d.]+)", said)[1])  # type: ignore[index]
+    assert net == pytest.approx(site.net, rel=0.02)
+
+    expect(page.locator("#survey-section-said")).to_contain_text("m long")
+    first = page.locator("#survey-section-said").inner_text()
+    chart = page.locator(".survey-map")
+    chart.click(position={"x": 60, "y": 60})
+    expect(page.locator("#survey-section-said")).to_contain_text("other end")
+    chart.click(position={"x": 200, "y": 120})
+    expect(page.locator("#survey-section-said")).not_to_have_text(first)
+    expect(page.locator("#survey-section-said")).to_contain_text("m long")
+
+    page.get_by_role("button", name="Open the view in space").click()
+    expect(page.locator(".survey-space[data-points]")).to_have_attribute("data-points", "45000")
+
+
+def test_a_file_that_is_no_cloud_ends_with_words_that_name_it(page: Page, tmp_path: Path) -> None:
+    files = scene(4, n_points=2_000, extent_m=150).write(tmp_path)
+    files.post.write_bytes(b"this is no point cloud" * 100)
+
+    page.goto("/surveys/new")
+    page.locator("#file-pre").set_input_files([files.pre, files.post, files.shp, files.shx])
+    page.get_by_role("button", name="Create and upload").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("post:", timeout=MEASURED_MS)
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
