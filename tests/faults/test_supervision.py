@@ -159,6 +159,7 @@ def test_what_is_kept_is_closed_to_others(shared: Desk):
     ("role", "which"),
     [
         ("web", 0),
+        ("tus", 0),
         ("postgres", 0),
         ("default main", 0),
         ("vision sentinel", 0),
