@@ -13,6 +13,7 @@ from jobs import bulk
 from jobs.bulk import HOLD_SECONDS, VERBS, BulkAction, BulkVerb
 from jobs.models import Job
 from jobs.querysets import JobQuerySet
+from orchestrator import roles
 from orchestrator.answers import action, user_of
 from orchestrator.problems import Invalid, NotFound
 
@@ -49,6 +50,7 @@ def preview(request: HttpRequest, verb: str) -> HttpResponse:
 @action
 def begin(request: HttpRequest, verb: str) -> str:
     meant = _verb(verb)
+    roles.require(request.user, "jobs.change_queue" if verb == "priority" else "jobs.change_job")
     chosen = JobFilter.of(request.POST)
     bulk.announce(
         verb,

@@ -21,6 +21,7 @@ from jobs import cloning, ordering, tallies
 from jobs.models import Job, JobItem, Lane
 from jobs.querysets import JobQuerySet
 from jobs.states import ItemStatus
+from orchestrator import roles
 from orchestrator.answers import action, user_of
 from orchestrator.problems import Conflict, Invalid, NotFound
 
@@ -254,10 +255,14 @@ VERBS: dict[str, Callable[[Job, HttpRequest], str]] = {
     "down": _down,
 }
 
+# Permissions of verbs that concern more than this one job.
+NEEDS = {"clone": "jobs.add_job"} | dict.fromkeys(("priority", "first", "up", "down"), "jobs.change_queue")
+
 
 @action
 def change_job(request: HttpRequest, job_id: UUID, verb: str) -> str:
     """Do one of VERBS to a job that this user may see."""
     if verb not in VERBS:
         raise NotFound(f"A job cannot {verb}.")
+    roles.require(request.user, NEEDS.get(verb, "jobs.change_job"))
     return VERBS[verb](get_object_or_404(Job.objects.visible_to(request.user), job_id=job_id), request)

@@ -14,6 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext_lazy
 
+from orchestrator import roles
+
 register = template.Library()
 
 
@@ -109,6 +111,12 @@ def shortened(identifier: object) -> str:
 @register.filter
 def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.0f} %"
+
+
+@register.filter
+def may(user: Any, permission: str) -> bool:
+    """Whether buttons for this make sense to a user (orchestrator/roles.py)."""
+    return roles.may(user, permission)
 
 
 @register.filter
