@@ -13,9 +13,7 @@ RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent desk \
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY . .
-# onnxruntime would otherwise send its maker who runs it and how.
-ENV ORT_DISABLE_TELEMETRY=1 \
-    PATH=/venv/bin:$PATH \
+ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \

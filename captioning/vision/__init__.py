@@ -3,10 +3,15 @@
 Importing this loads no model and no model library. What it can and cannot do: docs/explanation/local-vision.md.
 """
 
+import os
+
 from .evidence import EVIDENCE, Filled, NeedsLanguageModel, Support, supports
 from .local import LABEL, PIXELS_LABEL, LocalVision, local_vision
 from .observation import Observation
 from .weights import Availability, ModelsMissing
+
+# onnxruntime carries its maker's telemetry, which begins when it is loaded; nothing has loaded it yet.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "EVIDENCE",
