@@ -34,7 +34,7 @@ class Concern:
 
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add to the front page what this user may see of the desk."""
-    if not request.user.has_perm("jobs.view_job"):  # type: ignore[union-attr]
+    if not request.user.has_perm("jobs.view_job"):
         return context
     figures, workers, disk = state.figures(request.user), state.workers(), state.disk()
     return context | {
