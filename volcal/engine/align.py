@@ -34,13 +34,15 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     thin_pre, thin_post = (without_spikes(thinned(one, base)) for one in (pre, post))
     site_m2 = len(pre) * float(loaded["clouds"]["pre"]["spacing_m"]) ** 2
 
-    def residuals(here: NDArray[Any], there: NDArray[Any], spacing_m: float, begin: float) -> StableGround:
+    def residuals(
+        here: NDArray[Any], there: NDArray[Any], spacing_m: float, reach_m: float, begin: float
+    ) -> StableGround:
         return stable_ground(
             here,
             there,
             polygons,
             spacing_m=spacing_m,
-            reach_m=6 * base,
+            reach_m=reach_m,
             site_m2=site_m2,
             parameters=parameters,
             report=lambda share: report(begin + 0.1 * share, "comparing stable ground"),
@@ -51,7 +53,7 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
         ladder, found = _by_shape(thin_pre, thin_post, spacing, base, parameters, report)
         pose = found.fit.pose
     report(0.7, "comparing stable ground")
-    ground = residuals(thin_pre, moved(pose, thin_post), base, 0.7)
+    ground = residuals(thin_pre, moved(pose, thin_post), base, 6 * base, 0.7)
     used = believed(ground)
     union = shapely.union_all([polygons[n] for n in used])
     if ladder is not None and found is not None:
@@ -61,7 +63,11 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
         check_surroundings(*ladder.agreement(1).signed(pose), union, tolerance)
     else:
         tolerance = 3 * base
-    final = residuals(pre, moved(pose, post), spacing, 0.9)
+    reach = 3 * base if found else 6 * base
+    final = residuals(pre, moved(pose, post), spacing, reach, 0.9)
+    if found is not None:
+        movement = final.only(used).closing()
+        pose, final = movement @ pose, final.after(movement)
     ground = final.only(used)
     check_stable(ground, tolerance)
     with folder.writing(folder.state("align")) as draft:

@@ -75,7 +75,9 @@ def test_a_bug_leaves_a_trace_and_its_own_code(small: Survey):
 
 
 def test_want_of_memory_is_told_apart(slow: Survey):
-    code, lines, _ = ended(start(slow, "load", "--memory-mb", "90"))
+    slow.put(pre=las(surveyed(1, 1_500_000), laz=False))
+
+    code, lines, _ = ended(start(slow, "load", "--memory-mb", "120"))
 
     assert code == 4
     assert lines[-1]["error"]["code"] == "memory"

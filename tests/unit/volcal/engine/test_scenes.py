@@ -24,7 +24,7 @@ def measured(survey: Survey, made: Scene) -> dict:
     [
         (1, {"terrain": "quarry", "yaw_deg": 5, "tilt_deg": 5, "noise": 0.01}),
         (2, {"terrain": "ridge", "yaw_deg": 97, "outliers": 0.02}),
-        (3, {"terrain": "mound", "yaw_deg": 180, "overlap": 0.8, "noise": 0.1}),
+        (3, {"terrain": "mound", "yaw_deg": 180, "overlap": 0.8}),
         (4, {"terrain": "quarry", "yaw_deg": 61, "density_gradient": True}),
     ],
 )
