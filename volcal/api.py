@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -12,10 +12,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from orchestrator import bodies
-from orchestrator.access import DeskAuthentication, HasAccess, public_user
+from orchestrator.access import HasAccess, public_user
 from orchestrator.etags import ConditionalView
 from orchestrator.idempotency import idempotent
-from orchestrator.openapi import DeskAuthenticationScheme
 
 from . import allowance, intake
 from .models import Survey
@@ -30,21 +29,6 @@ from .serializers import (
 
 FAMILY = "surveys"
 _TAGS = ["Surveys"]
-
-
-class SurveyAuthentication(DeskAuthentication):
-    """As everywhere; and where the family is public, whoever says nothing acts as the built-in user `public`."""
-
-    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        known = super().authenticate(request)
-        if known is not None or FAMILY not in settings.PUBLIC_FAMILIES:
-            return known
-        request._request._acts_as_public = True  # type: ignore[attr-defined]
-        return public_user(), None
-
-
-class SurveyAuthenticationScheme(DeskAuthenticationScheme):  # type: ignore[no-untyped-call]
-    target_class = "volcal.api.SurveyAuthentication"
 
 
 def is_public(request: Request) -> bool:
@@ -66,9 +50,15 @@ class SurveyAccess(HasAccess):
 
 
 class TaskView(ConditionalView):
-    authentication_classes = [SurveyAuthentication]
     permission_classes = [SurveyAccess]
     needs = "volcal.add_survey"
+
+    def perform_authentication(self, request: Request) -> None:
+        """As everywhere; and where the family is public, whoever says nothing acts as the built-in user `public`."""
+        super().perform_authentication(request)
+        if not request.user.is_authenticated and FAMILY in settings.PUBLIC_FAMILIES:
+            request._request._acts_as_public = True  # type: ignore[attr-defined]
+            request.user = public_user()
 
     @property
     def who(self) -> User:

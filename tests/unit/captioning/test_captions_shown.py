@@ -31,7 +31,7 @@ def test_boxes_are_drawn_where_the_answer_says_in_pixels_of_the_picture():
         image, make_perspective(), result={"boxes": [found, {"name": "no box"}], "summary": "An owl"}
     )
 
-    assert boxes(caption) == [Box("owl", 16.0, 24.0, 32.0, 24.0)]
+    assert boxes(caption) == [Box("owl", "object", 16.0, 24.0, 32.0, 24.0)]
 
 
 @pytest.mark.parametrize("box", [[1, 2, 3, 4], {"left": 0.1}, {"left": "a", "top": 0, "right": 1, "bottom": 1}, None])

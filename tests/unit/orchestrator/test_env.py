@@ -217,7 +217,12 @@ def test_only_the_settings_read_the_environment():
         "orchestrator/env.py",
         "orchestrator/settings.py",
         "orchestrator/asgi.py",  # names the settings module
+        "uploads/asgi.py",  # so does this
         "orchestrator/supervisor.py",  # hands an environment to its children
+        "volcal/stageprocess.py",  # hands on as little of it as a program needs
+        "volcal/engine/__main__.py",  # tells libraries how many threads they may have
+        "volcal/engine/threads.py",  # reads that again
+        "captioning/vision/__init__.py",  # switches a library's telemetry off
         "captioning/provider_sources.py",  # provider.config.toml says itself which variables hold its keys
     }
 
