@@ -86,7 +86,7 @@ class StableGround:
             rest = distance + design @ movement
             scale = 4.685 * max(nmad(rest), 1e-9)
             root = np.where(np.abs(rest - np.median(rest)) < scale, 1 - ((rest - np.median(rest)) / scale) ** 2, 0)
-            movement = np.linalg.lstsq(design * root[:, None], -distance * root, rcond=1e-6)[0]
+            movement = np.asarray(np.linalg.lstsq(design * root[:, None], -distance * root, rcond=1e-6)[0], np.float64)
         return about(centre, np.array([*movement[1:] / width, 0.0]), np.array([0.0, 0.0, movement[0]]))
 
     def after(self, movement: Pose) -> StableGround:
