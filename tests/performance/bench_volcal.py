@@ -1,6 +1,6 @@
-"""Measure the survey engine on made-up scenes whose truth is known: accuracy, coverage, time, memory, naive stages.
+"""Measure the survey engine on made-up scenes whose truth is known: accuracy, coverage, time, memory.
 
-Run: .venv/bin/python tests/performance/bench_volcal.py accuracy|ambiguous|speed|naive [most]
+Run: .venv/bin/python tests/performance/bench_volcal.py accuracy|ambiguous|speed [most]
 Each survey runs as the desk runs it, one child process a stage. CPU seconds are given beside wall seconds: they say
 what an idle machine would need.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-# As in the engine's own child process; the naive stages below get the same.
+# As in the engine's own child process.
 os.environ |= {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
 
 import numpy as np  # noqa: E402
