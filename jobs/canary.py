@@ -4,13 +4,12 @@ import socket
 from collections.abc import Iterable
 
 from django.db.models.functions import Now
-from django.utils import timezone
-from django_q.models import OrmQ
 from django_q.signing import BadSignature, SignedPackage
 from django_q.tasks import async_task
 
 from .clusters import Cluster
 from .models import ClusterCanary
+from .taskbroker import takeable
 
 BEAT = "jobs.canary.beat"
 
@@ -38,7 +37,7 @@ def beat(cluster: str) -> None:
 
 def _is_queued(cluster: str) -> bool:
     """Look for a canary that nobody has taken. One that a worker took and lost is not in the way of the next."""
-    untaken = OrmQ.objects.filter(key=cluster, lock__lte=timezone.now())
+    untaken = takeable(cluster)
     return any(_function_of(row.payload) == BEAT for row in untaken.order_by("-pk")[:200])
 
 

@@ -1,25 +1,10 @@
 """Bringing workers to the rows: a Django-Q task is one slice, and any copy of it is as good as another."""
 
-from datetime import timedelta
-
-from django.utils import timezone
-from django_q.brokers.orm import ORM
-from django_q.models import OrmQ
 from django_q.tasks import async_task
 
+from .taskbroker import TaskBroker, takeable
+
 SLICE = "jobs.slices.run_slice"
-
-
-class _DelayedBroker(ORM):
-    """Enqueues a task that no cluster takes yet: the broker takes a row once its lock time is over."""
-
-    def __init__(self, cluster: str, seconds: float) -> None:
-        super().__init__(list_key=cluster)
-        self.seconds = seconds
-
-    def enqueue(self, task: str) -> int:
-        visible_at = timezone.now() + timedelta(seconds=self.seconds)
-        return OrmQ.objects.create(key=self.list_key, payload=task, lock=visible_at).pk
 
 
 def workers(cluster: str, n: int = 1) -> None:
@@ -30,7 +15,7 @@ def workers(cluster: str, n: int = 1) -> None:
 
 def workers_in(cluster: str, seconds: float) -> None:
     """Enqueue one slice that no cluster takes before `seconds` have passed."""
-    async_task(SLICE, q_options={"cluster": cluster, "broker": _DelayedBroker(cluster, seconds)})
+    async_task(SLICE, q_options={"cluster": cluster, "broker": TaskBroker(cluster, delay_seconds=seconds)})
 
 
 def close_items(job_pk: int) -> None:
@@ -41,7 +26,9 @@ def close_items(job_pk: int) -> None:
 def bulk_action(action_pk: int, seconds: float = 0) -> None:
     """Enqueue a bulk action, not to be taken before `seconds` have passed; reconcile does it too, should it be lost."""
     cluster = "default"
-    async_task("jobs.bulk.run", action_pk, q_options={"cluster": cluster, "broker": _DelayedBroker(cluster, seconds)})
+    async_task(
+        "jobs.bulk.run", action_pk, q_options={"cluster": cluster, "broker": TaskBroker(cluster, delay_seconds=seconds)}
+    )
 
 
 def repair() -> None:
@@ -51,4 +38,4 @@ def repair() -> None:
 
 def n_queued(cluster: str) -> int:
     """Count the tasks that wait for this cluster and could be taken now."""
-    return OrmQ.objects.filter(key=cluster, lock__lte=timezone.now()).count()
+    return takeable(cluster).count()

@@ -185,6 +185,7 @@ _HEAVY = {"timeout": 6 * 3600 + 60, "retry": 6 * 3600 + 120}
 Q_CLUSTER = {
     "name": "default",
     "orm": "default",
+    "broker_class": "jobs.taskbroker.TaskBroker",
     "workers": 8,
     "bulk": 1,
     "queue_limit": 8,

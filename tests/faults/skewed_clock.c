@@ -1,6 +1,8 @@
-/* Preloaded into a process, this makes its wall clock wrong by SKEW_SECONDS and leaves all its other clocks alone. */
+/* Preloaded into a process, this makes its wall clock wrong by SKEW_SECONDS and leaves all its other clocks alone.
+   A moment by that clock, until which multiprocessing wants to sleep, is set right on its way to the kernel. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/time.h>
 #include <time.h>
@@ -40,4 +42,14 @@ time_t time(time_t *result)
     if (result)
         *result = now.tv_sec;
     return now.tv_sec;
+}
+
+int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict until)
+{
+    static int (*real)(sem_t *, const struct timespec *);
+    if (!real)
+        real = dlsym(RTLD_NEXT, "sem_timedwait");
+    struct timespec moment = *until;
+    moment.tv_sec -= skew();
+    return real(semaphore, &moment);
 }
