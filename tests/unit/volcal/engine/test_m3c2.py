@@ -50,7 +50,8 @@ def test_beyond_the_reach_there_is_no_answer():
     assert np.isnan(found.distance_m[0])
 
 
-def test_the_compiled_half_says_what_the_whole_library_says():
+def test_the_compiled_half_says_what_the_whole_library_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the library opens a log where it is imported
     py4dgeo = pytest.importorskip("py4dgeo")
     random = np.random.default_rng(1)
     pre, post = (np.column_stack((random.uniform(0, 10, (3000, 2)), random.normal(h, 0.05, 3000))) for h in (0, 0.2))
