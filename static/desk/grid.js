@@ -135,6 +135,7 @@ if (grid && form) {
 
   function show(number, tiles) {
     const old = pages.get(number)?.tiles ?? [];
+    isAwaited ||= old.some((tile) => tile.contains(document.activeElement)); // came here while these were fetched
     tiles.forEach(adopt);
     tiles.forEach(put);
     // In the order of the pictures, for those who listen to the page.
