@@ -8,19 +8,22 @@ INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/pyt
 CODE := manage.py orchestrator jobs captioning uploads volcal tests
 TEST := $(BIN)/python -m pytest -q
 
+# Minutes of point clouds; .ci/run measures them.
+WHOLE_SURVEYS := tests/unit/volcal/engine/test_scenes.py
+
 .PHONY: run test lint check bench lock clean
 
 run: $(VENV)/run.stamp
 	@exec $(BIN)/python manage.py up
 
 test: lint check
-	$(TEST) -n 2 tests/unit tests/api
+	$(TEST) -n 2 tests/unit tests/api --ignore $(WHOLE_SURVEYS)
 	$(TEST) tests/faults/test_queue.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy orchestrator jobs captioning
+	$(BIN)/mypy orchestrator jobs captioning uploads volcal
 
 # Django's own checks, as a server on the internet would see them; a developer's own .env and var/ play no part.
 check: $(VENV)/dev.stamp
