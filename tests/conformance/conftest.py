@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deathsig import die_with
+from tests.workbench import node
 from tests.workbench.tus import Service, database, free_port
 
-NODE = Path(__file__).resolve().parents[1] / "node"
 SERVERS = ("ours", "@tus/server", "resumable-upload")
 
 
@@ -31,10 +30,6 @@ class Server:
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}/files"
-
-
-def node_is_ready() -> bool:
-    return shutil.which("node") is not None and (NODE / "node_modules").exists()
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +48,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         return
     folder, port = tmp_path_factory.mktemp("peer"), free_port()
     if name == "@tus/server":
-        if not node_is_ready():
-            pytest.skip("node or tests/node/node_modules is missing: install Debian's nodejs and npm, run `npm ci`")
-        command = ["node", "server.js", str(port), str(folder)]
+        if not node.is_ready():
+            pytest.skip(node.MISSING)
+        command = [node.PROGRAM, "server.js", str(port), str(folder)]
     else:
         program = Path(sys.executable).with_name("resumable-upload")
         command = [sys.executable, str(program), "serve", "--host", "127.0.0.1", "--port", str(port)]
@@ -63,7 +58,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         command += ["--max-size", str(2**30)]
     process = subprocess.Popen(
         command,
-        cwd=NODE,
+        cwd=node.FOLDER,
         env=os.environ | {"NODE_ENV": "production"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

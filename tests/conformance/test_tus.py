@@ -34,6 +34,10 @@ DEVIATIONS = {
     ("test_the_override_names_the_method_that_counts", "@tus/server"): "does not know the override",
     ("test_metadata_come_back_as_they_were_said", "@tus/server"): "reads values as UTF-8, so others are mangled",
     ("test_the_end_is_said_at_creation_and_with_each_patch", "@tus/server"): "expires nothing unless configured",
+    (
+        "test_patch_stores_what_arrived_of_a_body_that_is_cut",
+        "@tus/server",
+    ): "keeps none of it on node 24, on 20 it did",
     ("test_an_unsupported_version_is_refused_and_not_processed", "resumable-upload"): "412 without Tus-Version",
     ("test_metadata_come_back_as_they_were_said", "resumable-upload"): "refuses values that are not UTF-8",
     ("test_metadata_that_break_the_rules_are_refused[,]", "resumable-upload"): "skips an empty key",

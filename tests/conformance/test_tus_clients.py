@@ -15,7 +15,7 @@ import pytest
 import requests
 from tusclient.client import TusClient
 
-from tests.conformance.conftest import NODE, node_is_ready
+from tests.workbench import node
 from tests.workbench.tus import Service
 
 pytestmark = pytest.mark.slow
@@ -75,10 +75,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def send_by_js(file: Path, **options: Any) -> str:
-    if not node_is_ready():
-        pytest.skip("node or tests/node/node_modules is missing: install Debian's nodejs and npm, run `npm ci`")
+    if not node.is_ready():
+        pytest.skip(node.MISSING)
     sent = subprocess.run(
-        ["node", "client.js", str(file), json.dumps(options)], cwd=NODE, capture_output=True, text=True, timeout=60
+        [node.PROGRAM, "client.js", str(file), json.dumps(options)],
+        cwd=node.FOLDER,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert sent.returncode == 0, sent.stderr
     return sent.stdout.strip()

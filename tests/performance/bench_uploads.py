@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from orchestrator.deathsig import die_with
+from tests.workbench import node
 from tests.workbench.tus import Service, Wire, database, free_port
 
 N_UPLOADS = 16
@@ -26,7 +27,6 @@ N_ROUNDS = 2
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
     pytest.mark.skipif(not (PEER / "node_modules").exists(), reason="run `npm ci` in tests/node"),
 ]
 
@@ -42,7 +42,7 @@ def peer(folder: Path) -> Iterator[tuple[int, int]]:
     folder.mkdir()
     port = free_port()
     process = subprocess.Popen(
-        ["node", "server.js", str(port), str(folder)],
+        [node.PROGRAM, "server.js", str(port), str(folder)],
         cwd=PEER,
         env=os.environ | {"NODE_ENV": "production"},
         preexec_fn=die_with(os.getpid(), by=signal.SIGKILL),
