@@ -12,6 +12,7 @@ from .volumes import Volume
 
 _MOST_PLACES = 8
 _LEAST_PLACES = 4
+_MOST_UNKNOWN = 0.5  # share of a disc without points in both surveys
 _TRIES = 24  # along each axis
 
 
@@ -55,8 +56,12 @@ def null_test(
     heights, scores = [], []
     for place in places:
         volume, deviation = measured(place.buffer(radius))
+        if volume.unknown_share > _MOST_UNKNOWN or not np.isfinite(deviation):
+            continue  # stable ground that one of the surveys did not see says nothing
         heights.append(volume.mean_height_m)
         scores.append(volume.net_m3 / max(deviation, 1e-9))
+    if len(scores) < _LEAST_PLACES:
+        return NullTest([], [], 1.0, radius)
     return NullTest(heights, scores, max(1.0, float(np.sqrt(np.mean(np.square(scores))))), radius)
 
 
