@@ -123,6 +123,18 @@ def _tell_paces(jobs: Sequence[Any]) -> None:
             job.items_per_second = 1 / max(milliseconds / 1000 / n_lanes, seconds_apart or 0, 1e-6)
 
 
+class QueueQuerySet(models.QuerySet):
+    def with_load(self) -> QueueQuerySet:
+        """Annotate n_running and n_waiting, the jobs of each queue; only open jobs are looked at."""
+        from .models import Job
+
+        def jobs(*statuses: JobStatus) -> Coalesce:
+            found = Job.objects.filter(queue=OuterRef("pk"), status__in=statuses).order_by().values("queue")
+            return Coalesce(Subquery(found.annotate(n=models.Count("pk")).values("n")), 0)
+
+        return self.annotate(n_running=jobs(JobStatus.RUNNING), n_waiting=jobs(*_QUEUED))
+
+
 class ItemQuerySet(models.QuerySet):
     def open(self) -> ItemQuerySet:
         return self.filter(status__in=OPEN_ITEMS)

@@ -17,7 +17,6 @@ from django_q.models import Failure
 
 from captioning.models import Provider
 from jobs.models import BrokerDelivery, JobEvent, Queue
-from jobs.states import JobStatus
 
 from . import state
 
@@ -42,10 +41,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "workers": workers,
         "disk": disk,
         "concerns": list(_concerns(figures, workers, disk)),
-        "queues": Queue.objects.order_by("name").annotate(
-            n_running=Count("jobs", filter=Q(jobs__status=JobStatus.RUNNING)),
-            n_waiting=Count("jobs", filter=Q(jobs__status__in=(JobStatus.WAITING, JobStatus.PENDING))),
-        ),
+        "queues": Queue.objects.with_load().order_by("name"),
         "providers": _providers(),
         "events": JobEvent.objects.exclude(user=None).select_related("user", "job").order_by("-pk")[:RECENT_EVENTS],
     }

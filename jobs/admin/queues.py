@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, F, OuterRef, QuerySet, Subquery
+from django.db.models import Count, F, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 
 from orchestrator.administration import DeskAdmin, KeptAdmin, display
 
-from ..models import ClusterCanary, Job, Lane, Queue
-from ..states import JobStatus
+from ..models import ClusterCanary, Lane, Queue
 from .common import operator_of
 
 
@@ -34,23 +33,15 @@ class QueueAdmin(DeskAdmin):
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Queue]:
-        def jobs(*statuses: str) -> Subquery:
-            found = Job.objects.filter(queue=OuterRef("pk"), status__in=statuses).order_by().values("queue")
-            return Subquery(found.annotate(n=Count("pk")).values("n"))
-
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(n_running=jobs(JobStatus.RUNNING), n_waiting=jobs(JobStatus.PENDING, JobStatus.WAITING))
-        )
+        return super().get_queryset(request).with_load()
 
     @display(description="Running jobs")
     def running(self, queue: Any) -> int:
-        return queue.n_running or 0
+        return queue.n_running
 
     @display(description="Waiting jobs")
     def waiting(self, queue: Any) -> int:
-        return queue.n_waiting or 0
+        return queue.n_waiting
 
     def save_model(self, request: HttpRequest, obj: Queue, form: ModelForm, change: bool) -> None:
         obj.set_limits(max_jobs=obj.max_jobs, max_items=obj.max_items, by=operator_of(request))

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models, transaction
 
 from ..clusters import QueueName
+from ..querysets import QueueQuerySet
 from ..states import EventType
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class Queue(models.Model):
     max_items = models.PositiveSmallIntegerField(null=True, blank=True)
     paused = models.BooleanField(default=False, db_default=False)
     version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
+
+    objects = QueueQuerySet.as_manager()
 
     class Meta:
         constraints = [
