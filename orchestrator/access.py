@@ -96,6 +96,20 @@ def token_of(text: str) -> ApiToken | None:
     return token
 
 
+def living_token(text: str) -> ApiToken:
+    """Find the living token with this text. Raises Unauthenticated."""
+    token = token_of(text)
+    if token is None:
+        raise problems.Unauthenticated("The token is unknown, expired or revoked.")
+    return token
+
+
+def require_user_scope(token: ApiToken) -> None:
+    """Refuse a token that may not act as its user. Raises Forbidden."""
+    if USER_SCOPE not in token.scopes:
+        raise problems.Forbidden(f"This token may not be used here; it lacks the scope `{USER_SCOPE}`.")
+
+
 def bearer_of(authorization: str) -> str | None:
     """Read the token of an Authorization header; None if the header is absent or of another kind."""
     kind, _, text = authorization.partition(" ")
@@ -159,9 +173,7 @@ class DeskAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, ApiToken | None] | None:
         text = bearer_of(request.headers.get("Authorization", ""))
         if text is not None:
-            token = token_of(text)
-            if token is None:
-                raise problems.Unauthenticated("The token is unknown, expired or revoked.")
+            token = living_token(text)
             return token.user, token
         user = request._request.user
         if not user.is_authenticated or not user.is_active:
@@ -183,8 +195,8 @@ class HasAccess(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         if not request.user.is_authenticated:
             return False
-        if isinstance(request.auth, ApiToken) and USER_SCOPE not in request.auth.scopes:
-            raise problems.Forbidden(f"This token may not be used here; it lacks the scope `{USER_SCOPE}`.")
+        if isinstance(request.auth, ApiToken):
+            require_user_scope(request.auth)
         if request.method not in SAFE_METHODS and hasattr(view, str(request.method).lower()):
             roles.require(request.user, getattr(view, "needs", ""))
         return True

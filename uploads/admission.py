@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.http.request import validate_host
 
 from orchestrator import access
-from orchestrator.problems import Forbidden, Invalid, Unauthenticated
+from orchestrator.problems import Invalid, Unauthenticated
 
 from .intake import PATH
 from .protocol import Headers
@@ -20,11 +20,8 @@ def authorize(headers: Headers, base: str) -> User:
     """Return the user that an upload created by this request belongs to. Raises Unauthenticated, Forbidden, Invalid."""
     text = access.bearer_of(headers.get("Authorization"))
     if text is not None:
-        token = access.token_of(text)
-        if token is None:
-            raise Unauthenticated("The token is unknown, expired or revoked.")
-        if access.USER_SCOPE not in token.scopes:
-            raise Forbidden(f"This token may not be used here; it lacks the scope `{access.USER_SCOPE}`.")
+        token = access.living_token(text)
+        access.require_user_scope(token)
         return token.user
     if not access.is_open():
         raise Unauthenticated("Creating an upload needs a token; send Authorization: Bearer.")
