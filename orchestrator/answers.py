@@ -16,6 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 from django_htmx.http import trigger_client_event
 
+from . import roles
 from .problems import Problem
 
 P = ParamSpec("P")
@@ -52,9 +53,11 @@ def user_of(request: HttpRequest) -> User:
     return cast(User, request.user)
 
 
-def staff_only(request: HttpRequest) -> None:
+def staff_only(request: HttpRequest, permission: str) -> None:
+    """Refuse whoever is not staff, and staff whose role does not include this."""
     if not request.user.is_staff:
         raise PermissionDenied("This is for staff.")
+    roles.require(request.user, permission)
 
 
 def _page_before(request: HttpRequest) -> str:

@@ -47,8 +47,7 @@ def providers(request: HttpRequest) -> HttpResponse:
 @action
 def test(request: HttpRequest, provider_id: int) -> str:
     """Try a provider out, step by step."""
-    staff_only(request)
-    roles.require(request.user, "captioning.change_provider")
+    staff_only(request, "captioning.change_provider")
     provider = get_object_or_404(Provider, pk=provider_id)
     found = probing.probe(provider)
     if not found["success"]:
@@ -59,8 +58,7 @@ def test(request: HttpRequest, provider_id: int) -> str:
 @action
 def limit(request: HttpRequest, provider_id: int) -> str:
     """Set how many requests and tokens a minute a provider may be asked for; nothing means no limit."""
-    staff_only(request)
-    roles.require(request.user, "captioning.change_provider")
+    staff_only(request, "captioning.change_provider")
     provider = get_object_or_404(Provider, pk=provider_id)
     limits = {
         member: int(text) if text.isdecimal() and len(text) < 12 else (text or None)

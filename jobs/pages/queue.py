@@ -15,7 +15,6 @@ from jobs.bulk import VERBS, BulkAction
 from jobs.clusters import QueueName
 from jobs.models import Job, Queue
 from jobs.saved_views import SavedView
-from orchestrator import roles
 from orchestrator.answers import action, staff_only, user_of
 from orchestrator.problems import Invalid, NotFound
 
@@ -67,8 +66,7 @@ def _list_context(request: HttpRequest, chosen: JobFilter) -> dict[str, Any]:
 @action
 def change_queue(request: HttpRequest, name: str, verb: str) -> str:
     """Pause, resume or limit one of the queues. Staff only: it concerns everybody."""
-    staff_only(request)
-    roles.require(request.user, "jobs.change_queue")
+    staff_only(request, "jobs.change_queue")
     queue = get_object_or_404(Queue, name=name)
     match verb:
         case "pause":
