@@ -293,7 +293,9 @@ if (grid && form) {
     localStorage.setItem(REMEMBERED, density.value);
     const isScrolled = grid.getBoundingClientRect().top < 0;
     measure();
-    if (isScrolled) {
+    if (grid.contains(document.activeElement)) {
+      goTo(here); // the picture that the keyboard stands at stays in sight
+    } else if (isScrolled) {
       const top = grid.getBoundingClientRect().top + window.scrollY;
       window.scrollTo(0, top + Math.floor(from / columns) * rowHeight());
     }
