@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
-from jobs import cloning, ordering, tallies
+from jobs import cloning, latency, ordering, tallies
 from jobs.models import Job, JobItem, Lane
 from jobs.querysets import JobQuerySet
 from jobs.states import ItemStatus
@@ -73,7 +73,7 @@ def piece(request: HttpRequest, job_id: UUID, name: str) -> HttpResponse:
         return render(request, "jobs/_progress.html", _progress_context(shown))
     if name in {"items", "timeline"}:
         return render(request, f"jobs/_{name}.html", _tab_context(request, shown, name) | {"tab": name})
-    raise NotFound(f"A job page has no piece {name!r}.")
+    raise NotFound(_("A job page has no piece “%(name)s”.") % {"name": name})
 
 
 def _job(request: HttpRequest, job_id: UUID) -> Any:
@@ -94,6 +94,7 @@ def _progress_context(shown: Any) -> dict[str, Any]:
         "n_running": n_running,
         "reports": [report for _token, report in held if report],
         "throughput": tallies.of_job(shown) if shown.started_at else None,
+        "latency": latency.of_job(shown) if shown.started_at else None,
         "causes": _causes(shown) if shown.n_failed else [],
         "is_every_failure_read": shown.n_failed <= FAILURES_READ,
         "waits_for": [edge.depends_on for edge in shown.dependencies.select_related("depends_on")],
@@ -263,6 +264,6 @@ NEEDS = {"clone": "jobs.add_job"} | dict.fromkeys(("priority", "first", "up", "d
 def change_job(request: HttpRequest, job_id: UUID, verb: str) -> str:
     """Do one of VERBS to a job that this user may see."""
     if verb not in VERBS:
-        raise NotFound(f"A job cannot {verb}.")
+        raise NotFound(_("A job cannot %(verb)s.") % {"verb": verb})
     roles.require(request.user, NEEDS.get(verb, "jobs.change_job"))
     return VERBS[verb](get_object_or_404(Job.objects.visible_to(request.user), job_id=job_id), request)

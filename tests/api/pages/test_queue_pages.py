@@ -88,6 +88,21 @@ def test_a_running_job_shows_its_pace_and_the_time_left(ada_browses, ada):
     assert ">12 s<" in page
 
 
+def test_a_job_shows_how_long_its_attempts_take_once_one_has_ended(ada_browses, ada):
+    job = make_job(20, by=ada)
+    before = ada_browses.get(f"/jobs/{job.job_id}").content.decode()
+    Job.objects.filter(pk=job.pk).update(status="running", started_at=Now())
+    job.items.filter(seq__lt=10).update(status="completed", processing_time=2000)
+    job.items.filter(seq=9).update(processing_time=40_000)
+    job.lanes.filter(n=0).update(cursor=9)
+
+    page = ada_browses.get(f"/jobs/{job.job_id}").content.decode()
+
+    assert "Latency" not in before
+    assert re.search(r'Latency p50 / p95</dt><dd class="number">2 s <span class="muted">/ \d\d s<', page)
+    assert "Half of the last 10 attempts" in page
+
+
 def test_a_priority_is_changed_in_place(nothing_starts, ada_browses, ada):
     first, second = make_job(by=ada, name="first"), make_job(by=ada, name="second")
 
