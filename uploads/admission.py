@@ -1,4 +1,7 @@
-"""Who may create uploads at /files/. An upload's own address needs nothing more: whoever knows it may use it."""
+"""Who may create uploads at /files/.
+
+An upload's own address needs nothing more: whoever knows it may use it, and a token sent along changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.http.request import validate_host
 
-from orchestrator import access
+from orchestrator import access, roles
 from orchestrator.problems import Invalid, Unauthenticated
 
 from .intake import PATH
@@ -17,11 +20,15 @@ from .protocol import Headers
 
 
 def authorize(headers: Headers, base: str) -> User:
-    """Return the user that an upload created by this request belongs to. Raises Unauthenticated, Forbidden, Invalid."""
+    """Return the user that an upload created by this request belongs to.
+
+    Raises Unauthenticated, Forbidden, NotInRole, Invalid.
+    """
     text = access.bearer_of(headers.get("Authorization"))
     if text is not None:
         token = access.living_token(text)
         access.require_user_scope(token)
+        roles.require(token.user, "uploads.add_upload")
         return token.user
     if not access.is_open():
         raise Unauthenticated("Creating an upload needs a token; send Authorization: Bearer.")

@@ -3,6 +3,7 @@ from uuid import uuid4
 import pytest
 from django.db.models.functions import Now
 
+from orchestrator import roles
 from orchestrator.access import make_token
 from orchestrator.problems import Forbidden, Invalid, Unauthenticated
 from tests.workbench.rows import make_user
@@ -34,6 +35,22 @@ def test_token_mode_asks_for_a_token_of_scope_user(settings):
     ):
         with pytest.raises(refusal):
             authorize(headers, BASE)
+
+
+@pytest.mark.parametrize("api_access", ["token", "open"])
+@pytest.mark.parametrize("role", roles.ROLES, ids=lambda role: role.name)
+def test_only_a_role_that_may_add_uploads_creates_any(settings, role, api_access):
+    settings.API_ACCESS = api_access
+    roles.write_down()
+    user = make_user()
+    roles.give(user, role)
+    _, text = make_token(user, name="phone", scopes=["user"])
+
+    if role is roles.VIEWER:
+        with pytest.raises(roles.NotInRole, match="curator"):
+            authorize(said(Authorization=f"Bearer {text}"), BASE)
+    else:
+        assert authorize(said(Authorization=f"Bearer {text}"), BASE) == user
 
 
 def test_open_mode_takes_own_pages_and_programs_and_nobody_else(settings):
