@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 from django_htmx.http import trigger_client_event
 
@@ -56,7 +57,7 @@ def user_of(request: HttpRequest) -> User:
 def staff_only(request: HttpRequest, permission: str) -> None:
     """Refuse whoever is not staff, and staff whose role does not include this."""
     if not request.user.is_staff:
-        raise PermissionDenied("This is for staff.")
+        raise PermissionDenied(_("This is for staff."))
     roles.require(request.user, permission)
 
 

@@ -78,7 +78,9 @@ def create_dataset(request: HttpRequest) -> str:
     except ValidationError as error:
         raise Invalid(" ".join(error.messages)) from None
     except IntegrityError:
-        raise Invalid(f"There is already a data set “{dataset.name}”; choose another name.") from None
+        raise Invalid(
+            _("There is already a data set “%(name)s”; choose another name.") % {"name": dataset.name}
+        ) from None
     return f"/datasets/{dataset.name}"
 
 
@@ -141,7 +143,7 @@ def upload(request: HttpRequest, name: str) -> str:
     dataset = dataset_of(request, name)
     files = request.FILES.getlist("images")
     if not files:
-        raise Invalid("Choose at least one picture to upload.")
+        raise Invalid(_("Choose at least one picture to upload."))
     n_created = n_present = 0
     for file in files:
         try:
@@ -153,8 +155,10 @@ def upload(request: HttpRequest, name: str) -> str:
         n_present += not taken.created
     if not n_created + n_present:
         return ""
-    present = f"; {n_present} were here already" if n_present else ""
-    return f"{n_created} picture{'s' * (n_created != 1)} added{present}."
+    said = ngettext("%(n)d picture added.", "%(n)d pictures added.", n_created) % {"n": n_created}
+    if n_present:
+        said += " " + ngettext("%(n)d was here already.", "%(n)d were here already.", n_present) % {"n": n_present}
+    return said
 
 
 @login_required
@@ -165,7 +169,7 @@ def take(request: HttpRequest, name: str) -> JsonResponse:
     dataset = dataset_of(request, name)
     file = request.FILES.get("image")
     if file is None:
-        raise Invalid("Send the picture as the file `image`.")
+        raise Invalid(_("Send the picture as the file `image`."))
     try:
         taken = intake(dataset, file.name or "picture", cast(BinaryIO, file.file))
     except PictureRefused as refused:
@@ -211,7 +215,7 @@ def selection(request: HttpRequest, name: str) -> str:
             )
         return f"/jobs/new?dataset={name}&images=" + ",".join(str(pk) for pk in picked)
     if verb != "delete":
-        raise Invalid(f"There is nothing called {verb!r} to do with pictures.")
+        raise Invalid(_("There is nothing called “%(verb)s” to do with pictures.") % {"verb": verb})
     roles.require(request.user, "captioning.delete_image")
     images = dataset.images.all()
     chosen = wanted.apply(images) if is_all else images.filter(pk__in=picked)

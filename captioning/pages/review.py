@@ -115,7 +115,7 @@ def change(request: HttpRequest, caption_id: int, verb: str) -> HttpResponse:
     """
     roles.require(request.user, "captioning.change_caption")
     if verb not in VERBS:
-        raise NotFound(f"There is nothing called {verb!r} to do with a caption.")
+        raise NotFound(_("There is nothing called “%(verb)s” to do with a caption.") % {"verb": verb})
     caption = _caption(request, caption_id)
     try:
         changed = VERBS[verb](caption, request)
@@ -169,7 +169,7 @@ def _reopen(caption: Caption, request: HttpRequest) -> Caption:
 def _edit(caption: Caption, request: HttpRequest) -> Caption:
     """Keep what a person typed, accepted by whoever typed it. Nothing typed leaves the words and their author alone."""
     if not caption.is_current:
-        raise CaptionSuperseded("This version has been replaced.", caption=caption.pk)
+        raise CaptionSuperseded(_("This version has been replaced."), caption=caption.pk)
     result = caption_form.result_of(caption, request.POST.dict())
     if result == caption.result:
         return _accept(caption, request)

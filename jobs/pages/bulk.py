@@ -85,12 +85,12 @@ def change(request: HttpRequest, action_id: int, verb: str) -> str:
         case "now":
             chosen.begin_now()
             return _("It begins now.")
-    raise NotFound(f"An action cannot {verb}.")
+    raise NotFound(_("An action cannot %(verb)s.") % {"verb": verb})
 
 
 def _verb(name: str) -> BulkVerb:
     if name not in VERBS:
-        raise NotFound(f"Jobs cannot {name}.")
+        raise NotFound(_("Jobs cannot %(verb)s.") % {"verb": name})
     return VERBS[name]
 
 

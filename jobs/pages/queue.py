@@ -85,7 +85,7 @@ def change_queue(request: HttpRequest, name: str, verb: str) -> str:
                 "jobs": queue.job_limit,
                 "items": queue.item_limit,
             }
-    raise NotFound(f"A queue cannot {verb}.")
+    raise NotFound(_("A queue cannot %(verb)s.") % {"verb": verb})
 
 
 def _limit(request: HttpRequest, name: str, least: int) -> int | None:

@@ -29,11 +29,11 @@ async function place(handle, neighbour, side) {
   if (answer.ok && said.updated > 0) {
     order.dataset.version = said.queueVersion;
     const here = handles().indexOf(handle) + 1;
-    status.textContent = `Moved to place ${here} of the ${handles().length} shown here.`;
+    status.textContent = order.dataset.moved.replace("{n}", here).replace("{all}", handles().length);
     return;
   }
   back === null ? row.parentNode.append(row) : back.before(row);
-  status.textContent = `${said.detail ?? "One of the two has started meanwhile."} Reading the queue again …`;
+  status.textContent = `${said.detail ?? order.dataset.started} ${order.dataset.reads}`;
   setTimeout(() => location.reload(), 1500);
 }
 

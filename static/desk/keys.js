@@ -37,7 +37,7 @@ document.addEventListener("click", (event) => {
   const copy = event.target.closest("[data-copy]");
   if (copy) {
     navigator.clipboard.writeText(copy.dataset.copy).then(() => {
-      copy.textContent = "copied";
+      copy.textContent = document.body.dataset.copied;
     });
   }
 });

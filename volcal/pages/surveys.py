@@ -223,6 +223,6 @@ VERBS = {"start": _start, "again": _again, "cancel": _cancel, "rename": _rename,
 def change(request: HttpRequest, task_id: UUID, verb: str) -> str:
     """Do one of VERBS to a survey that this user may see."""
     if verb not in VERBS:
-        raise NotFound(f"A survey cannot {verb}.")
+        raise NotFound(_("A survey cannot %(verb)s.") % {"verb": verb})
     require(request.user, "volcal.delete_survey" if verb == "delete" else "volcal.change_survey")
     return VERBS[verb](_survey(request, task_id), request)

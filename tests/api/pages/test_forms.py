@@ -196,7 +196,7 @@ def test_the_same_picture_is_kept_once(ada_browses, ada):
         page = ada_browses.post("/datasets/birds/upload", {"images": [file]}, follow=True).content.decode()
 
     assert Image.objects.count() == 1
-    assert "1 were here already" in page
+    assert "1 was here already" in page
 
 
 def test_an_upload_without_files_says_what_to_do(ada_browses, ada):
