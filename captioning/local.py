@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from uploads import storage
 
@@ -37,6 +38,22 @@ def fill(version: PerspectiveVersion, image: Image) -> Answer:
         },
         cost_usd=Decimal(0),
     )
+
+
+def preview(version: PerspectiveVersion, image: Image) -> dict[str, Any]:
+    """Show what local vision is asked: which evidence it is to fill each field with, from which picture."""
+    return {
+        "provider": LOCAL_VISION,
+        "picture": {
+            "path": image.path,
+            "sha256": image.sha256,
+            "width": image.width,
+            "height": image.height,
+            "looked_at_within": list(_WITHIN),
+        },
+        "fields": version.local_vision,
+        "versions": vision.local_vision().versions(),
+    }
 
 
 def _observation(image: Image) -> vision.Observation:

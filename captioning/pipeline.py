@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from jobs.clusters import Cluster
-from jobs.models import Job
+from jobs.models import Executor, Job
 from jobs.pipelines import Context, Finished, Outage, Permanent, Result, WorkItem, WorkJob
 from uploads import storage
 
@@ -49,20 +50,19 @@ class CaptioningPipeline:
         version = _version(item)
         image = _image(item)
         provider = _provider(context.job)
-        try:
+        if not provider.is_enabled:
+            # Who disables a provider wants its calls to stop, not its jobs to fail.
+            raise Outage(
+                f"The provider {provider.name!r} is disabled.",
+                code="provider_disabled",
+                after_seconds=_DISABLED_SECONDS,
+            )
+        with _outcomes():
             if provider.is_local_vision:
                 answer = local.fill(version, image)
             else:
                 _require_budget(context.job, options)
                 answer = remote.ask(provider, self._question(item, context.job, version, image, options), item, context)
-        except vision.NeedsLanguageModel as refusal:
-            raise Permanent(str(refusal), code="needs_language_model") from refusal
-        except (PictureRefused, storage.FileMissing) as refusal:
-            raise Permanent(refusal.detail, code="bad_picture") from refusal
-        except storage.StoreUnavailable as fault:
-            raise Outage(fault.detail, code="store_away", after_seconds=fault.retry_after) from fault
-        except (OperationalError, InterfaceError) as fault:
-            raise Outage(str(fault), code="database_away") from fault
         return Result(answer.result, cost_usd=answer.cost_usd, extra=answer)
 
     def store(self, job: WorkJob, finished: Sequence[Finished]) -> None:
@@ -96,9 +96,21 @@ class CaptioningPipeline:
         Caption.objects.bulk_create(new)
 
     def describe(self, item: WorkItem, job: WorkJob) -> Mapping[str, Any]:
+        """Tell what whoever answers is asked: a worker elsewhere, local vision, or a model behind an API."""
         version = _version(item)
         image = _image(item)
         options = Options(job.config.get("options", {}))
+        if options.executor == Executor.EXTERNAL:
+            return self._for_worker(item, job, version, image, options)
+        provider = _provider(job)
+        with _outcomes():
+            if provider.is_local_vision:
+                return local.preview(version, image) | {"schema": _schema(version.pk, item.perspective)}
+            return remote.preview(provider, self._question(item, job, version, image, options), item, job)
+
+    def _for_worker(
+        self, item: WorkItem, job: WorkJob, version: PerspectiveVersion, image: Image, options: Options
+    ) -> Mapping[str, Any]:
         question = self._question(item, job, version, image, options, image_bytes=b"")
         return {
             "imageUrl": address_of(image),
@@ -150,6 +162,21 @@ class CaptioningPipeline:
         )
 
 
+@contextmanager
+def _outcomes() -> Iterator[None]:
+    """Translate what captioning trips over into what the queue understands."""
+    try:
+        yield
+    except vision.NeedsLanguageModel as refusal:
+        raise Permanent(str(refusal), code="needs_language_model") from refusal
+    except (PictureRefused, storage.FileMissing) as refusal:
+        raise Permanent(refusal.detail, code="bad_picture") from refusal
+    except storage.StoreUnavailable as fault:
+        raise Outage(fault.detail, code="store_away", after_seconds=fault.retry_after) from fault
+    except (OperationalError, InterfaceError) as fault:
+        raise Outage(str(fault), code="database_away") from fault
+
+
 def _version(item: WorkItem) -> PerspectiveVersion:
     try:
         return _version_of(item.payload["version"])
@@ -180,9 +207,6 @@ def _provider(job: WorkJob) -> Provider:
     provider = Provider.objects.filter(name=name).first()
     if provider is None:
         raise Permanent(f"The provider {name!r} was deleted.", code="provider_gone")
-    if not provider.is_enabled:
-        # Who disables a provider wants its calls to stop, not its jobs to fail.
-        raise Outage(f"The provider {name!r} is disabled.", code="provider_disabled", after_seconds=_DISABLED_SECONDS)
     return provider
 
 
@@ -194,8 +218,7 @@ def _require_budget(job: WorkJob, options: Options) -> None:
     """
     if options.budget_usd is None:
         return
-    row = Job.objects.filter(pk=job.id).with_counts().values("cost_usd", "lanes_cost_usd").get()
-    spent = (row["cost_usd"] or Decimal(0)) + (row["lanes_cost_usd"] or Decimal(0))
+    spent = Job.objects.with_counts().defer("config", "result").get(pk=job.id).total_cost_usd or Decimal(0)
     if spent >= options.budget_usd:
         raise Permanent(
             f"The job has spent {spent:.4f} of {options.budget_usd} US dollars. Run the rest as a new job with"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from jobs.models import Job
-from jobs.pipelines import Cancelled, Context, Outage, Permanent, RetryLater, WorkItem
+from jobs.pipelines import Cancelled, Context, Outage, Permanent, RetryLater, WorkItem, WorkJob
 from jobs.steps import TransitionRefused
 
 from . import gateway, ledger, throttle
 from .answers import Answer
 from .gateway import pricing
-from .models import PerspectiveVersion, Provider
+from .models import Caption, ModelCall, PerspectiveVersion, Provider
 from .options import Options
 from .wording import text_of
 
@@ -25,6 +27,7 @@ _ANSWER_TOKENS = 500
 _CHARACTERS_PER_TOKEN = 4
 _RATE_LIMIT_SECONDS = 20.0  # to stay away where a provider does not say for how long
 _ASK_FOR_STOP_SECONDS = 0.25
+_LONGEST_DATA_SHOWN = 40  # characters of a picture's data URL
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def ask(provider: Provider, question: Question, item: WorkItem, context: Context
     try:
         reply = gateway.caption(
             endpoint,
-            _request(question, item, context, seconds=ends_at - time.monotonic()),
+            _request(question, item, context.job, seconds=ends_at - time.monotonic()),
             stopped=context.stopped,
         )
     except gateway.GatewayError as error:
@@ -80,9 +83,45 @@ def ask(provider: Provider, question: Question, item: WorkItem, context: Context
             "repaired": reply.repaired,
             "raw_text": reply.raw_text,
             "unsent_parameters": list(reply.unsent_parameters),
+            "refused_parameters": list(reply.refused_parameters),
         },
         cost_usd=reply.cost_usd,
     )
+
+
+def preview(provider: Provider, question: Question, item: WorkItem, job: WorkJob) -> dict[str, Any]:
+    """Show the HTTP request of an item as the gateway builds it: `{method, url, headers, body}`.
+
+    In the mode, and without the parameters, that this item's last call taught; else as a first call would go. The key
+    is hidden and the picture's data are shortened, both saying so. Raises Permanent where nothing can be sent.
+    """
+    endpoint, memory = endpoint_of(provider), gateway.Memory()
+    last = ModelCall.objects.filter(item=item.id).exclude(mode="").order_by("pk").last()
+    said = Caption.objects.filter(item=item.id).first()
+    if mode := last.mode if last else provider.modes.get(question.model):
+        memory.put(endpoint, question.model, mode=gateway.Mode(mode))
+    if said:
+        memory.put(endpoint, question.model, refused=frozenset(said.provenance.get("refused_parameters", ())))
+    try:
+        request = gateway.preview(endpoint, _request(question, item, job, seconds=1), memory=memory)
+    except gateway.GatewayError as error:
+        raise Permanent(str(error), code=error.code) from error
+    headers = dict(request.headers) | ({"authorization": "Bearer ***"} if endpoint.api_key else {})
+    return {
+        "method": request.method,
+        "url": str(request.url),
+        "headers": headers,
+        "body": _shortened(json.loads(request.content)),
+    }
+
+
+def _shortened(value: Any) -> Any:
+    """Cut the data of pictures out of a body, leaving word of how much there was."""
+    if isinstance(value, str) and value.startswith("data:") and len(value) > _LONGEST_DATA_SHOWN:
+        return f"{value[:_LONGEST_DATA_SHOWN]}… ({len(value):,} characters in all, not shown)"
+    if isinstance(value, Mapping):
+        return {name: _shortened(inner) for name, inner in value.items()}
+    return [_shortened(inner) for inner in value] if isinstance(value, list) else value
 
 
 def endpoint_of(provider: Provider) -> gateway.Endpoint:
@@ -104,7 +143,7 @@ def has_known_price(provider: Provider, model: str) -> bool:
     return pricing.cost_usd(endpoint_of(provider), model, gateway.Usage(1_000, 100, 0)) is not None
 
 
-def _request(question: Question, item: WorkItem, context: Context, *, seconds: float) -> gateway.CaptionRequest:
+def _request(question: Question, item: WorkItem, job: WorkJob, *, seconds: float) -> gateway.CaptionRequest:
     is_custom = "{custom_instructions}" in question.version.prompt
     return gateway.CaptionRequest(
         model=question.model,
@@ -117,8 +156,8 @@ def _request(question: Question, item: WorkItem, context: Context, *, seconds: f
         global_context="" if is_custom else question.options.global_context,
         resize=question.options.preset,
         deadline_seconds=max(1.0, seconds),
-        idempotency_key=f"{context.job.job_id}-{item.seq}-{item.attempts}",
-        request_id=context.job.request_id or None,
+        idempotency_key=f"{job.job_id}-{item.seq}-{max(item.attempts, 1)}",
+        request_id=job.request_id or None,
     )
 
 

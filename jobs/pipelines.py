@@ -141,7 +141,9 @@ class Pipeline(Protocol):
         """Write what the results mean to this app, inside the transaction that settles the items."""
 
     def describe(self, item: WorkItem, job: WorkJob) -> Mapping[str, Any]:
-        """Give a worker elsewhere what it needs: `{imageUrl, prompt, schema}`."""
+        """Say what whoever works on this item is asked, for people to read; a worker elsewhere needs
+        `{imageUrl, prompt, schema}`. Raises Outcome where it cannot be asked any more.
+        """
 
     def accept(self, item: WorkItem, job: WorkJob, value: Any) -> Result:
         """Check a result that a worker elsewhere sent. Raises Permanent with what is wrong with it."""

@@ -3,7 +3,7 @@
 Knows neither Django nor jobs. `caption` is the way in; docs/explanation/gateway.md follows one call through it.
 """
 
-from captioning.gateway.call import MEMORY, caption
+from captioning.gateway.call import MEMORY, caption, preview
 from captioning.gateway.errors import Cancelled, GatewayError, Permanent, QuotaExhausted, Retryable
 from captioning.gateway.probe import Probe, probe
 from captioning.gateway.request import (
@@ -44,6 +44,7 @@ __all__ = [
     "Retryable",
     "Usage",
     "caption",
+    "preview",
     "probe",
     "schema_from_fields",
 ]

@@ -57,6 +57,16 @@ def caption(
         raise
 
 
+def preview(endpoint: Endpoint, request: CaptionRequest, *, memory: Memory = MEMORY) -> httpx2.Request:
+    """Build the HTTP request that `caption` would send first, to the byte, and do not send it. Raises GatewayError.
+
+    It holds the key: whoever shows it hides that.
+    """
+    return _Call(
+        endpoint, request, stopped=lambda: False, client=None, memory=memory, patience=Patience()
+    ).first_request()
+
+
 class _Call:
     def __init__(
         self,
@@ -80,18 +90,7 @@ class _Call:
         self.was_shrunk = False
 
     def run(self) -> CaptionReply:
-        check_url(self.endpoint.base_url, allow_private=self.endpoint.allow_private)
-        self.key = checked_key(self.endpoint)
-        self._check_schema()
-        habits = self.endpoint.habits
-        self.picture = prepare(
-            self.request.image,
-            long_edge=habits.long_edge,
-            byte_cap=habits.byte_cap,
-            resize=self.request.resize,
-        )
-        self.mode = self._first_mode()
-
+        self._prepare()
         first = self._ask()
         if self.request.schema is None:
             if not first.text.strip():
@@ -110,6 +109,27 @@ class _Call:
             )
         self.memory.put(self.endpoint, self.request.model, mode=self.mode)
         return self._reply(first, last, answer.result, repaired=answer.repaired or last is not first)
+
+    def first_request(self) -> httpx2.Request:
+        self._prepare()
+        body, key = self._body(())
+        return request_to(
+            self.endpoint, "POST", openai.CHAT_ROUTE, client=self.client, json_body=body, headers=self._headers(key)
+        )
+
+    def _prepare(self) -> None:
+        """Check what the caller gave, and decide in what form to ask first."""
+        check_url(self.endpoint.base_url, allow_private=self.endpoint.allow_private)
+        self.key = checked_key(self.endpoint)
+        self._check_schema()
+        habits = self.endpoint.habits
+        self.picture = prepare(
+            self.request.image,
+            long_edge=habits.long_edge,
+            byte_cap=habits.byte_cap,
+            resize=self.request.resize,
+        )
+        self.mode = self._first_mode()
 
     def _check_schema(self) -> None:
         if self.request.schema is None:
@@ -227,7 +247,6 @@ class _Call:
             attempt.latency_ms = round((time.monotonic() - started) * 1000)
 
     def _post(self, body: Mapping[str, Any], idempotency_key: str | None) -> httpx2.Response:
-        headers = {"Idempotency-Key": idempotency_key, "X-Request-ID": self.request.request_id}
         return send(
             self.endpoint,
             "POST",
@@ -235,8 +254,12 @@ class _Call:
             watch=self.watch,
             client=self.client,
             json_body=body,
-            headers={name: value for name, value in headers.items() if value},
+            headers=self._headers(idempotency_key),
         )
+
+    def _headers(self, idempotency_key: str | None) -> dict[str, str]:
+        headers = {"Idempotency-Key": idempotency_key, "X-Request-ID": self.request.request_id}
+        return {name: value for name, value in headers.items() if value}
 
     def _payload(self, response: httpx2.Response, attempt: Attempt) -> Any:
         payload = json_of(response)
@@ -278,11 +301,33 @@ class _Call:
             usage=sum((attempt.usage for attempt in self.attempts), Usage()),
             cost_usd=total_usd(self.attempts),
             unsent_parameters=openai.unsent_parameters(self.request, self.endpoint.habits, refused),
+            refused_parameters=tuple(sorted(refused)),
         )
 
     def _fail(self, code: str, message: str) -> Permanent:
         self.attempts[-1].error_class = code
         return Permanent(openai.redact(message, self.key), code=code)
+
+
+def request_to(
+    endpoint: Endpoint,
+    method: str,
+    route: str,
+    *,
+    client: httpx2.Client | None = None,
+    json_body: Any = None,
+    headers: Mapping[str, str] | None = None,
+) -> httpx2.Request:
+    """Build one request as it goes over the wire, key included. Raises Permanent (`auth_failed`) for a broken key."""
+    habits = endpoint.habits
+    key = checked_key(endpoint)
+    return (client or client_for(allow_private=endpoint.allow_private)).build_request(
+        method,
+        endpoint.address(route),
+        json=json_body,
+        headers={**(headers or {}), **({"Authorization": f"Bearer {key}"} if key else {})},
+        timeout=httpx2.Timeout(habits.read_seconds, connect=habits.connect_seconds),
+    )
 
 
 def send(
@@ -302,16 +347,8 @@ def send(
     can quote a header, and with it the key.
     """
     connection = client or client_for(allow_private=endpoint.allow_private)
-    habits = endpoint.habits
-    key = checked_key(endpoint)
     try:
-        request = connection.build_request(
-            method,
-            endpoint.address(route),
-            json=json_body,
-            headers={**(headers or {}), **({"Authorization": f"Bearer {key}"} if key else {})},
-            timeout=httpx2.Timeout(habits.read_seconds, connect=habits.connect_seconds),
-        )
+        request = request_to(endpoint, method, route, client=connection, json_body=json_body, headers=headers)
         with watched(watch):
             watch.raise_if_stopped()
             return _follow(connection, request)

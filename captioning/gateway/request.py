@@ -193,6 +193,7 @@ class CaptionReply:
     result: follows the request's schema; `{"text": ...}` where none was asked for.
     text: the answer as the model wrote it in the turn that was accepted; raw_text: its first answer.
     unsent_parameters: settings that this server does not know and therefore did not get.
+    refused_parameters: names in the body that it answered 400 to, now or earlier.
     cost_usd: over all answered attempts; None as soon as one of them is unknown.
     """
 
@@ -205,6 +206,7 @@ class CaptionReply:
     usage: Usage
     cost_usd: Decimal | None
     unsent_parameters: tuple[str, ...] = ()
+    refused_parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

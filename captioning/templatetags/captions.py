@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from captioning.models import Caption, Image, ImageState, Review
-from jobs.models import Job
+from captioning.models import Caption, Image, ImageState, ModelCall, Review
+from jobs.models import Job, JobItem
 from jobs.states import EventType
 from orchestrator.templatetags.desk import icon
 
@@ -28,6 +28,19 @@ _SHAPES = {
     "rejected": "failed",
     "accepted": "completed",
 }
+
+
+@dataclass(frozen=True)
+class Received:
+    """What is kept of the answers to one item.
+
+    raw_text: the model's words in its first turn; evidence: what local vision filled each field with.
+    """
+
+    calls: list[ModelCall]
+    raw_text: str | None
+    is_repaired: bool
+    evidence: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,19 @@ def latest_captions(job: Job, n: int = 12) -> list[Caption]:
     captions = Caption.objects.filter(item__in=items).select_related("image", "perspective", "perspective_version")
     by_item = {caption.item_id: caption for caption in captions}
     return [by_item[item] for item in items if item in by_item]
+
+
+@register.simple_tag
+def received(item: JobItem) -> Received:
+    """Every call that was made for an item, and what the provider answered where a caption came of it."""
+    caption = Caption.objects.filter(item=item).first()
+    provenance = caption.provenance if caption else {}
+    return Received(
+        calls=list(ModelCall.objects.filter(item=item).order_by("pk")),
+        raw_text=provenance.get("raw_text"),
+        is_repaired=bool(provenance.get("repaired")),
+        evidence=provenance.get("fields", {}),
+    )
 
 
 @register.simple_tag

@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.db.models import Max, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.template.loader import select_template
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
@@ -105,6 +106,8 @@ def item(request: HttpRequest, job_id: UUID, seq: int) -> HttpResponse:
         "request_text": _pretty(asked),
         "refusal": refusal,
         "payload_text": _pretty(shown.payload),
+        # What a pipeline keeps of the answer beside the result, in its own words.
+        "received": select_template([f"{job.pipeline}/_item_received.html", "jobs/_item_received.html"]),
         "result_text": None if shown.result is None else _pretty(shown.result),
         "previous_seq": seq - 1 if seq - 1 in neighbours else None,
         "next_seq": seq + 1 if seq + 1 in neighbours else None,

@@ -2,11 +2,12 @@ import json
 import threading
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from werkzeug import Request, Response
 
-from captioning import batch, library, vision
+from captioning import batch, gateway, library, vision
 from captioning.models import Caption, Image, ModelCall, Perspective, PerspectiveVersion, Provider
 from captioning.pipeline import CaptioningPipeline
 from jobs.clusters import Cluster
@@ -385,6 +386,84 @@ def test_an_item_answers_to_the_wording_of_its_creation(ada, job, httpserver):
 
     assert caption.perspective_version.number == 1
     assert b"New words." not in httpserver.log[0][0].data
+
+
+# --- What people are shown of a request
+
+
+def shown(job: Job) -> dict[str, Any]:
+    return dict(CaptioningPipeline().describe(claimed(job), job.as_work_job()))
+
+
+def as_shown(body: dict[str, Any]) -> dict[str, Any]:
+    """A body that was sent, with the picture's data cut as people see it."""
+    part = body["messages"][0]["content"][1]["image_url"]
+    part["url"] = f"{part['url'][:40]}… ({len(part['url']):,} characters in all, not shown)"
+    return body
+
+
+def test_the_request_that_is_shown_is_the_one_that_is_sent_but_for_the_key_and_the_picture(job, httpserver):
+    provider = Provider.objects.get(name="remote")
+    provider.api_key = "sk-very-secret"
+    provider.save()
+    answers(httpserver, {"caption": "x"})
+
+    before = shown(job)
+    run(job)
+
+    request = httpserver.log[0][0]
+    assert before["body"] == as_shown(json.loads(request.data))
+    assert (before["method"], before["url"]) == ("POST", request.url)
+    sent = {name.lower(): value for name, value in request.headers.items()}
+    assert sent["authorization"] == "Bearer sk-very-secret"
+    assert before["headers"] == sent | {"authorization": "Bearer ***"}
+    assert "very-secret" not in json.dumps(before)
+
+
+def test_an_item_that_was_answered_shows_the_form_that_the_server_took(job, httpserver):
+    gateway.MEMORY.__init__()  # as in a fresh worker
+    refusals = [
+        {"error": {"message": "response_format json_schema is not supported", "param": "response_format"}},
+        {"error": {"message": "no", "code": "unsupported_parameter", "param": "temperature"}},
+    ]
+    for refusal in refusals:
+        httpserver.expect_ordered_request(ROUTE).respond_with_json(refusal, status=400)
+    answers(httpserver, {"caption": "x"})
+    Job.objects.filter(pk=job.pk).update(config=job.config | {"options": {**job.config["options"], "temperature": 0.5}})
+    job.refresh_from_db()
+    settle(job, run(job))
+    gateway.MEMORY.__init__()  # as in the web process
+
+    last = shown(job)
+
+    assert last["body"] == as_shown(json.loads(httpserver.log[-1][0].data))
+    assert "response_format" not in last["body"]
+    assert "temperature" not in last["body"]
+
+
+def test_a_request_is_shown_also_while_its_provider_is_disabled(job):
+    Provider.objects.filter(name="remote").update(is_enabled=False)
+
+    assert shown(job)["body"]["model"] == "tiny-vlm"
+
+
+def test_a_request_that_cannot_be_made_says_why(ada, job):
+    image = make_image(make_dataset(ada, "odd"), "odd.png", content=b"not a picture at all")
+
+    with pytest.raises(Permanent) as refusal:
+        shown(make_job(ada, dataset=None, images=[image.pk]))
+
+    assert refusal.value.code == "bad_picture"
+
+
+def test_what_local_vision_is_asked_are_the_fields_and_what_fills_them(ada, image):
+    make_perspective("plain", local_vision={"caption": "caption.plain"})
+
+    asked = shown(make_job(ada, options={"provider": "local-vision"}))
+
+    assert asked["fields"] == {"caption": "caption.plain"}
+    assert (asked["picture"]["path"], asked["picture"]["sha256"]) == ("a.png", image.sha256)
+    assert asked["schema"]["required"] == ["caption"]
 
 
 # --- Workers elsewhere
