@@ -13,6 +13,7 @@ from . import batch
 from .batch import BatchDraft
 from .image_filter import ImageFilter
 from .models import Dataset, Image
+from .options import Options
 from .querysets import ImageQuerySet
 
 if TYPE_CHECKING:
@@ -61,15 +62,19 @@ class JobForm:
 
     @classmethod
     def like(cls, job: Job) -> JobForm:
-        """Ask for the same again. Images named by their paths are the data set's to find, so they are left out."""
+        """Ask for the same again, as it stands today: where `cloning` repeats the very items, this only fills the form.
+
+        A data set is looked through anew. Images that were named are those of the items, however they were named.
+        """
         config = job.config
         given = config.get("options", {})
         kept = {name: str(given[name]) for name in (*_WHOLE, *_NUMBERS, *_TEXTS) if given.get(name) not in (None, "")}
+        kept["resize_resolution"] = Options(given).preset or "NONE"
         if config.get("provider"):
             kept["provider"] = config["provider"]
         return cls(
             dataset=config.get("dataset", ""),
-            images=tuple(entry for entry in config.get("images", ()) if isinstance(entry, int)),
+            images=() if config.get("dataset") else _images_of(job),
             among=ImageFilter.of(config.get("filter", {})),
             perspectives=tuple(config.get("perspectives", ())),
             options=kept,
@@ -131,6 +136,11 @@ class JobForm:
         if options.get("on_failed_dependency") == OnFailedDependency.WAIT:
             del options["on_failed_dependency"]
         return options | {"only_missing": self.only_missing}
+
+
+def _images_of(job: Job) -> tuple[int, ...]:
+    images = job.items.order_by("payload__image").values_list("payload__image", flat=True).distinct()
+    return tuple(image for image in images if image is not None)
 
 
 def datasets_of(user: User, named: str) -> Sequence[Dataset]:

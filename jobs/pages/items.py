@@ -107,7 +107,7 @@ def item(request: HttpRequest, job_id: UUID, seq: int) -> HttpResponse:
         "refusal": refusal,
         "payload_text": _pretty(shown.payload),
         # What a pipeline keeps of the answer beside the result, in its own words.
-        "received": select_template([f"{job.pipeline}/_item_received.html", "jobs/_item_received.html"]),
+        "received": select_template([f"{job.pipeline}/_item_received.html", "jobs/_nothing.html"]),
         "result_text": None if shown.result is None else _pretty(shown.result),
         "previous_seq": seq - 1 if seq - 1 in neighbours else None,
         "next_seq": seq + 1 if seq + 1 in neighbours else None,

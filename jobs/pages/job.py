@@ -102,6 +102,7 @@ def _progress_context(shown: Any) -> dict[str, Any]:
         "can_clone": cloning.can_clone(shown),
         # A pipeline shows its results in its own words; the queue knows only where to look for them.
         "results": results,
+        "more_actions": select_template([f"{shown.pipeline}/_job_actions.html", "jobs/_nothing.html"]),
     }
 
 

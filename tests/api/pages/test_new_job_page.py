@@ -6,12 +6,15 @@ import re
 
 import pytest
 
-from captioning import library
+from captioning import batch, library
 from captioning.models import Caption, Provider
 from captioning.provider_sources import LOCAL_VISION
+from jobs.creation import create
 from jobs.models import Job
-from tests.captions import make_caption, make_dataset, make_image, make_perspective, make_provider
-from tests.workbench.rows import make_job, work
+from orchestrator import roles
+from tests.api.pages.conftest import browser_of
+from tests.captions import make_caption, make_dataset, make_image, make_perspective, make_provider, picture_bytes
+from tests.workbench.rows import make_job, make_user, work
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +58,50 @@ def test_the_page_is_filled_like_an_earlier_job(ada_browses, ada, birds):
     assert 'name="max_tokens" min="1" max="32768" value="50"' in page
     assert 'value="First"' in page
     assert "4 pictures" in page
+
+
+def test_a_job_whose_pictures_were_named_by_path_is_repeated_with_the_same_pictures(
+    ada_browses, ada, birds, settings, tmp_path
+):
+    settings.WORKSPACE_PATH = tmp_path
+    (tmp_path / "loose.png").write_bytes(picture_bytes("blue"))
+    asked = {"type": "MULTI_PERSPECTIVE", "images": ["loose.png", birds[1].pk], "perspectives": ["plain"]}
+    job = create(batch.draft({**asked, "options": {"resize": True}}, ada).job, by=ada)
+    job.cancel(by=ada)
+
+    page = ada_browses.get(f"/jobs/new?from={job.job_id}").content.decode()
+
+    images = re.search(r'name="images" value="([^"]*)"', page)[1]
+    assert {int(pk) for pk in images.split(",")} == set(job.items.values_list("payload__image", flat=True))
+    assert "2 pictures that you picked" in page
+    assert '<option value="HD_720P" selected>' in page
+
+
+def test_a_finished_job_offers_to_be_changed_and_repeated(ada_browses, ada, birds):
+    asked = {"type": "DATASET_PERSPECTIVE", "dataset": "birds", "perspectives": ["plain"]}
+    ended, elsewhere, waiting, seen = (
+        create(batch.draft({**asked, "options": options}, ada).job, by=ada)
+        for options in ({}, {"executor": "external"}, {}, {})
+    )
+    no_captions = make_job(by=ada)
+    for job in (ended, elsewhere, no_captions, seen):
+        job.cancel(by=ada)
+    viewer = make_user("vera")
+    roles.give(viewer, roles.VIEWER)
+    Job.objects.filter(pk=seen.pk).update(user=viewer)
+
+    offers = {
+        job: f'href="/jobs/new?from={job.job_id}"' in browser.get(f"/jobs/{job.job_id}").content.decode()
+        for job, browser in (
+            (ended, ada_browses),
+            (elsewhere, ada_browses),
+            (no_captions, ada_browses),
+            (waiting, ada_browses),
+            (seen, browser_of(viewer)),
+        )
+    }
+
+    assert offers == {ended: True, elsewhere: False, no_captions: False, waiting: False, seen: False}
 
 
 def test_what_a_provider_cannot_answer_is_listed_with_the_reason(ada_browses, birds):
