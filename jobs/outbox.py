@@ -192,7 +192,7 @@ def _progress(job_pk: int | None, *, request_id: str) -> JobEvent:
         "processedImages": job.n_completed,
         "failedImages": job.n_failed,
         "cancelledImages": job.n_cancelled,
-        "progress": int(job.progress),
+        "progress": job.progress,
         "etaSeconds": job.eta_seconds,
     }
     return JobEvent(job_id=job_pk, type=EventType.JOB_PROGRESS, data=counters, request_id=request_id)

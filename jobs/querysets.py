@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Case, F, OuterRef, Subquery, Sum, Value, When
-from django.db.models.functions import Coalesce, Floor, Greatest
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.db.models.query import ModelIterable
 
 from . import sql
@@ -62,31 +62,11 @@ class JobQuerySet(models.QuerySet):
         return self.filter(words)
 
     def with_counts(self) -> JobQuerySet:
-        """Annotate n_completed, n_failed, n_cancelled, n_closed, progress (percent) and total_cost_usd.
+        """Give each fetched job n_completed, n_failed, n_cancelled, n_closed, progress (percent) and total_cost_usd.
 
         What the job row carries plus what its lanes closed: a handful of rows a job, whatever the number of items.
         """
-        from .models import Lane
-
-        lanes = Lane.objects.filter(job=OuterRef("pk")).order_by().values("job")
-
-        def of_lanes(column: str) -> Coalesce:
-            return Coalesce(Subquery(lanes.annotate(total=Sum(column)).values("total")), 0)
-
-        return self.annotate(
-            n_completed=F("processed_images") + of_lanes("n_completed"),
-            n_failed=F("failed_images") + of_lanes("n_failed"),
-            n_cancelled=F("cancelled_images"),
-            lanes_cost_usd=Subquery(lanes.annotate(total=Sum("cost_usd")).values("total")),
-        ).annotate(
-            total_cost_usd=Case(  # null while no part of it is known
-                When(cost_usd=None, then=F("lanes_cost_usd")),
-                When(lanes_cost_usd=None, then=F("cost_usd")),
-                default=F("cost_usd") + F("lanes_cost_usd"),
-            ),
-            n_closed=F("n_completed") + F("n_failed") + F("n_cancelled"),
-            progress=Floor(Value(100) * F("n_closed") / Greatest(F("total_images"), 1)),
-        )
+        return self._telling(_tell_counts)
 
     def with_position(self) -> JobQuerySet:
         """Give each fetched job its position: 1 for the next to start, None for jobs that run or are final."""
@@ -99,8 +79,22 @@ class JobQuerySet(models.QuerySet):
         """
         return self._telling(_tell_paces)
 
+    def with_dependencies(self) -> JobQuerySet:
+        """Give each fetched job waits_for and waited_for_by, lists of jobs."""
+        return self._telling(_tell_dependencies)
+
 
 _QUEUED = (JobStatus.WAITING, JobStatus.PENDING)
+
+
+def _tell_counts(jobs: Sequence[Any]) -> None:
+    found = {pk: counts for pk, *counts in sql.rows("counts", {"ids": [job.pk for job in jobs]})}
+    for job in jobs:
+        # A job that was purged this moment still has what its row said.
+        of_row = (job.processed_images, job.failed_images, job.cancelled_images, job.cost_usd)
+        job.n_completed, job.n_failed, job.n_cancelled, job.total_cost_usd = found.get(job.pk, of_row)
+        job.n_closed = job.n_completed + job.n_failed + job.n_cancelled
+        job.progress = 100 * job.n_closed // max(job.total_images, 1)
 
 
 def _tell_positions(jobs: Sequence[Any]) -> None:
@@ -121,6 +115,18 @@ def _tell_paces(jobs: Sequence[Any]) -> None:
             n_rounds = -(-n_left // n_lanes)
             job.eta_seconds = round(max(n_rounds * milliseconds / 1000, n_left * (seconds_apart or 0)), 1)
             job.items_per_second = 1 / max(milliseconds / 1000 / n_lanes, seconds_apart or 0, 1e-6)
+
+
+def _tell_dependencies(jobs: Sequence[Any]) -> None:
+    from .models import Job, JobDependency
+
+    ids = [job.pk for job in jobs]
+    of_these = models.Q(job__in=ids) | models.Q(depends_on__in=ids)
+    edges = list(JobDependency.objects.filter(of_these).order_by("pk").values_list("job_id", "depends_on_id"))
+    at_ends = Job.objects.in_bulk({pk for edge in edges for pk in edge}) if edges else {}
+    for job in jobs:
+        job.waits_for = [at_ends[before] for behind, before in edges if behind == job.pk]
+        job.waited_for_by = [at_ends[behind] for behind, before in edges if before == job.pk]
 
 
 class QueueQuerySet(models.QuerySet):

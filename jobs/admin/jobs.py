@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.db.models import CharField, F, OuterRef, QuerySet, Subquery
+from django.db.models import CharField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Substr
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
@@ -216,8 +216,7 @@ class JobAdmin(DeskAdmin):
 
     @display(description="Cost")
     def cost(self, job: Any) -> str:
-        costs = [cost for cost in (job.cost_usd, job.lanes_cost_usd) if cost is not None]
-        return f"${sum(costs):.6f}" if costs else "unknown"
+        return "unknown" if job.total_cost_usd is None else f"${job.total_cost_usd:.6f}"
 
     @display(description="Configuration")
     def configuration(self, job: Job) -> str:
@@ -324,9 +323,9 @@ class JobAdmin(DeskAdmin):
     @admin.action(description="Cancel …", permissions=["change"])
     def cancel_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
-            active = jobs.filter(status__in=ACTIVE)
-            n_open = sum(active.values_list(F("total_images") - F("n_closed"), flat=True))
-            n_jobs = active.count()
+            active = list(jobs.filter(status__in=ACTIVE))
+            n_open = sum(job.total_images - job.n_closed for job in active)
+            n_jobs = len(active)
             return ask(
                 self,
                 request,

@@ -13,10 +13,10 @@ def open_rows(jobs: Any) -> list[Any]:
     """Fetch jobs that may wait, run or be finished. jobs: a queryset."""
     return list(
         jobs.select_related("user")
-        .prefetch_related("dependencies__depends_on")
         .with_counts()
         .with_position()
         .with_pace()
+        .with_dependencies()
     )
 
 
