@@ -2,12 +2,13 @@
 
 import os
 import sys
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
-from orchestrator import env, vardir
+from orchestrator import env, vardir, weed
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -56,11 +57,15 @@ def _secret_key() -> str:
         if PRODUCTION:
             raise env.InvalidVariable("SECRET_KEY", "must be set when NODE_ENV=production.")
         # Made once for this VAR_DIR: django-q2 throws away tasks that were signed with another key.
-        try:
-            key = vardir.secret_key(VAR_DIR)
-        except OSError as error:
-            raise env.InvalidVariable("VAR_DIR", f"{VAR_DIR} cannot be used: {error.strerror}.") from None
+        key = _kept(vardir.secret_key)
     return key
+
+
+def _kept(key_of: Callable[[Path], str]) -> str:
+    try:
+        return key_of(VAR_DIR)
+    except OSError as error:
+        raise env.InvalidVariable("VAR_DIR", f"{VAR_DIR} cannot be used: {error.strerror}.") from None
 
 
 SECRET_KEY = _secret_key()
@@ -222,6 +227,20 @@ PROVIDER_KEYS = {
 # --- Files
 MINIO_ENDPOINT = env.text("MINIO_ENDPOINT").rstrip("/")
 MINIO_PUBLIC_ENDPOINT = env.text("MINIO_PUBLIC_ENDPOINT").rstrip("/")
+_STORE_KEYS = env.secret("MINIO_ACCESS_KEY"), env.secret("MINIO_SECRET_KEY")
+LOCAL_S3 = env.boolean("LOCAL_S3", False)
+S3_PORT = env.integer("S3_PORT", 8333, 1, 65535)
+if LOCAL_S3:
+    if MINIO_ENDPOINT:
+        raise env.InvalidVariable("MINIO_ENDPOINT", "must be left out with LOCAL_S3=yes, which brings its own store.")
+    if not BOUND_TO_LOOPBACK and not MINIO_PUBLIC_ENDPOINT:
+        raise env.InvalidVariable(
+            "MINIO_PUBLIC_ENDPOINT",
+            f"must be set with LOCAL_S3=yes on {HOST}: the store listens on 127.0.0.1:{S3_PORT}, so a proxy has to "
+            "stand before it, and links name that.",
+        )
+    MINIO_ENDPOINT = f"http://{weed.HOST}:{S3_PORT}"
+    _STORE_KEYS = weed.ACCESS_KEY, _kept(vardir.store_key)
 PRESIGN_SECONDS = env.integer("PRESIGN_SECONDS", 900, 1)
 MEDIA_ROOT = VAR_DIR / "media"
 STATIC_URL = "static/"
@@ -232,8 +251,8 @@ _S3_STORE = {
     "BACKEND": "storages.backends.s3.S3Storage",
     "OPTIONS": {
         "endpoint_url": MINIO_ENDPOINT or None,
-        "access_key": env.secret("MINIO_ACCESS_KEY"),
-        "secret_key": env.secret("MINIO_SECRET_KEY"),
+        "access_key": _STORE_KEYS[0],
+        "secret_key": _STORE_KEYS[1],
         "bucket_name": env.text("S3_BUCKET", "uploads"),
         "addressing_style": env.choice("AWS_S3_ADDRESSING_STYLE", ["path", "virtual", "auto"], "path"),
         "signature_version": "s3v4",

