@@ -28,7 +28,10 @@ class Dataset(models.Model):
     name = models.TextField(unique=True, validators=[name_validator])
     description = models.TextField(blank=True, default="", db_default="")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="datasets")
-    # Of deleted pictures that may still come back (captioning/trash.py): where they came from, and who deleted them.
+    # What was deleted and may still come back (captioning/trash.py): since when and by whom, and which name it had, or
+    # which data set its pictures come from where only they were deleted.
+    thrown_at = models.DateTimeField(null=True, editable=False)
+    thrown_name = models.TextField(blank=True, default="", db_default="", editable=False)
     trash_of = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="trash", editable=False)
     thrown_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", editable=False
@@ -39,7 +42,15 @@ class Dataset(models.Model):
     objects = DatasetQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=models.Q(name__regex=NAME_PATTERN), name="dataset_name_form")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(name__regex=NAME_PATTERN), name="dataset_name_form"),
+            models.CheckConstraint(
+                condition=models.Q(thrown_at=None, trash_of=None, thrown_name="")
+                | models.Q(thrown_at__isnull=False, trash_of__isnull=False, thrown_name="")
+                | (models.Q(thrown_at__isnull=False, trash_of=None) & ~models.Q(thrown_name="")),
+                name="dataset_thrown_whole_or_in_part",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -27,7 +27,7 @@ _BATCH = 200  # rows or locks in one statement
 class DatasetQuerySet(models.QuerySet):
     def visible_to(self, user: AbstractUser | AnonymousUser) -> DatasetQuerySet:
         """Own data sets; all of them for staff. A data set without an owner is staff's, what was deleted nobody's."""
-        kept = self.filter(trash_of=None)
+        kept = self.filter(thrown_at=None)
         return kept if user.is_staff else kept.filter(owner_id=user.pk)
 
     def with_counts(self) -> DatasetQuerySet:
@@ -57,7 +57,7 @@ class DatasetQuerySet(models.QuerySet):
 class ImageQuerySet(models.QuerySet):
     def visible_to(self, user: AbstractUser | AnonymousUser) -> ImageQuerySet:
         """Images of own data sets; all of them for staff, but for those that were deleted."""
-        kept = self.filter(dataset__trash_of=None)
+        kept = self.filter(dataset__thrown_at=None)
         return kept if user.is_staff else kept.filter(dataset__owner_id=user.pk)
 
     def lock_bytes(self, hashes: Sequence[str]) -> None:
@@ -130,7 +130,7 @@ class CaptionQuerySet(models.QuerySet):
 
     def visible_to(self, user: AbstractUser | AnonymousUser) -> CaptionQuerySet:
         """Captions of own data sets; all of them for staff, but for those of deleted images."""
-        kept = self.filter(image__dataset__trash_of=None)
+        kept = self.filter(image__dataset__thrown_at=None)
         return kept if user.is_staff else kept.filter(image__dataset__owner_id=user.pk)
 
     def matching(self, words: str) -> CaptionQuerySet:

@@ -26,7 +26,7 @@ class DatasetAdmin(DeskAdmin):
     autocomplete_fields = ("owner",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Dataset]:
-        return super().get_queryset(request).filter(trash_of=None).with_counts()  # what was deleted is nobody's
+        return super().get_queryset(request).filter(thrown_at=None).with_counts()  # what was deleted is nobody's
 
     @display(description="Images")
     def n_images(self, dataset: Any) -> int:

@@ -159,7 +159,10 @@ class DatasetDetail(DatasetView):
 
     @extend_schema(responses={204: None}, tags=_TAGS)
     def delete(self, request: Request, name: str) -> Response:
-        """Delete a data set with its images and captions. Items of jobs that still wait for its images fail."""
+        """Delete a data set with its images and captions, for good. Items of jobs that wait for its images fail.
+
+        Nothing asks back here, so nothing is kept: only what people delete on the pages can be undone for an hour.
+        """
         Dataset.objects.filter(pk=self.dataset(name).pk).delete()
         return Response(status=204)
 

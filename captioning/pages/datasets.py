@@ -60,7 +60,8 @@ def datasets(request: HttpRequest) -> HttpResponse:
         shown = shown.filter(name__icontains=search)
     page = Paginator(shown, DATASETS_A_PAGE).get_page(request.GET.get("page"))
     page.object_list = page.object_list.with_counts()  # type: ignore[attr-defined]  # of one page, not of all
-    return render(request, "captioning/datasets.html", {"page": page, "dataset_search": search})
+    thrown = list(trash.whole(user_of(request))[:_TRASH_SHOWN])
+    return render(request, "captioning/datasets.html", {"page": page, "dataset_search": search, "thrown": thrown})
 
 
 @action
@@ -131,9 +132,23 @@ def tiles(request: HttpRequest, name: str) -> HttpResponse:
 @action
 def delete_dataset(request: HttpRequest, name: str) -> str:
     roles.require(request.user, "captioning.delete_dataset")
-    dataset_of(request, name).delete()
-    messages.success(request, _("The data set “%(name)s” is deleted.") % {"name": name})
+    if not trash.throw_away_whole(dataset_of(request, name), by=user_of(request)):
+        raise Invalid(_("This data set is gone already."))
     return "/datasets"
+
+
+@action
+def restore_dataset(request: HttpRequest, trash_id: int) -> str:
+    """Bring a deleted data set back under its name."""
+    roles.require(request.user, "captioning.delete_dataset")
+    thrown = get_object_or_404(trash.whole(user_of(request)), pk=trash_id)
+    n_back, _n_dropped = trash.restore(thrown)
+    messages.success(
+        request,
+        ngettext("“%(name)s” is back with %(n)s picture.", "“%(name)s” is back with %(n)s pictures.", n_back)
+        % {"name": thrown.thrown_name, "n": n_back},
+    )
+    return f"/datasets/{thrown.thrown_name}"
 
 
 @action

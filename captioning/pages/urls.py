@@ -7,6 +7,7 @@ from . import datasets, images, new_job, perspectives, providers, review
 urlpatterns = [
     path("datasets", datasets.datasets, name="datasets"),
     path("datasets/create", datasets.create_dataset),
+    path("datasets/undo/<int:trash_id>", datasets.restore_dataset),
     path("datasets/<slug:name>", datasets.dataset, name="dataset"),
     path("datasets/<slug:name>/tiles", datasets.tiles),
     path("datasets/<slug:name>/upload", datasets.upload),

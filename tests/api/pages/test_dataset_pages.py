@@ -221,6 +221,39 @@ def test_nobody_touches_somebody_elses_pictures(ada_browses, bob_browses, ada):
     assert Dataset.objects.get(name="birds").images.count() == 3
 
 
+def test_a_deleted_data_set_comes_back_by_its_button(ada_browses, ada):
+    shelf(ada)
+
+    listed = ada_browses.post("/datasets/birds/delete", follow=True).content.decode()
+
+    assert "ada deleted the data set “birds” with 4 pictures" in listed
+    assert ada_browses.get("/datasets/birds").status_code == 404
+    undo = re.search(r'action="(/datasets/undo/\d+)"', listed)[1]
+    page = ada_browses.post(undo, follow=True)
+    assert page.redirect_chain[-1][0] == "/datasets/birds"
+    assert "“birds” is back with 4 pictures." in page.content.decode()
+    assert "/datasets/undo/" not in ada_browses.get("/datasets").content.decode()
+    assert ada_browses.post(undo).status_code == 404
+
+
+def test_a_deleted_data_set_whose_name_was_taken_says_what_to_do(ada_browses, ada):
+    shelf(ada)
+    ada_browses.post("/datasets/birds/delete")
+    make_dataset(ada, "birds")
+
+    page = ada_browses.post(f"/datasets/undo/{trash.whole(ada).get().pk}", follow=True).content.decode()
+
+    assert "Rename or delete that one, then undo." in page
+
+
+def test_nobody_brings_back_somebody_elses_data_set(ada_browses, bob_browses, ada):
+    shelf(ada)
+    ada_browses.post("/datasets/birds/delete")
+
+    assert bob_browses.post(f"/datasets/undo/{trash.whole(ada).get().pk}").status_code == 404
+    assert "birds" not in bob_browses.get("/datasets").content.decode()
+
+
 def test_pictures_of_another_data_set_are_not_chosen_by_their_ids(ada_browses, ada):
     shelf(ada)
     other = make_image(make_dataset(ada, "other"))
