@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Count, Window
+
 from jobs.models import Executor, Job, OnFailedDependency
 from jobs.states import FINAL, JobType
 
@@ -90,6 +92,16 @@ class JobForm:
         if self.images:
             return visible.filter(pk__in=self.images)
         return self.among.apply(visible.filter(dataset__name=self.dataset))
+
+    def glance(self, user: User, n_samples: int) -> tuple[int, list[Image]]:
+        """Count the images that the job would cover and fetch the first of them, in one evaluation of the choice."""
+        if not self.images and not self.dataset:
+            return 0, []
+        # Ids alone travel through the count; a window over whole rows would carry the EXIF of every picture.
+        counted = self.chosen(user).order_by("pk").values_list("pk", Window(Count("pk")))
+        rows = list(counted[:n_samples])
+        samples = Image.objects.filter(pk__in=[pk for pk, _ in rows]).only("pk", "path").order_by("pk")
+        return (rows[0][1] if rows else 0), list(samples)
 
     def draft(self, user: User) -> BatchDraft:
         """Raises Invalid with every error by field."""

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from captioning.models import Dataset
-from captioning.views import demo_of
+from captioning.pages.demo import demo_of
 from jobs import tallies
 from jobs.models import Job
 from jobs.pages.rows import jobs_at_work, jobs_in_trouble

@@ -27,6 +27,7 @@ from ..models import Caption, Image, Perspective, Provider
 from .providers import ready_providers
 
 _JOBS_TO_WAIT_FOR = 20
+_SAMPLES = 8
 
 
 @login_required
@@ -137,13 +138,14 @@ def _context(request: HttpRequest, form: JobForm, problem: Problem | None) -> di
     answerable = [row for row in rows if row["refusal"] is None]
     if answerable and not form.perspectives and problem is None:
         answerable[0]["is_chosen"] = True  # the one that most people want first
+    n_chosen, samples = form.glance(user, _SAMPLES)
     waitable = Job.objects.visible_to(user).active().order_by("-pk")[:_JOBS_TO_WAIT_FOR]
     return {
         "form": form,
         "problem": problem,
         "datasets": datasets_of(user, form.dataset),
-        "n_chosen": form.chosen(user).count() if form.images or form.dataset else 0,
-        "samples": list(form.chosen(user).order_by("pk")[:8]) if form.images or form.dataset else [],
+        "n_chosen": n_chosen,
+        "samples": samples,
         "provider": provider,
         "providers": ready,
         "models": _models(provider),

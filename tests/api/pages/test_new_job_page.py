@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from captioning import batch, library
 from captioning.models import Caption, Provider
@@ -46,6 +48,15 @@ def test_the_page_is_filled_from_its_address(ada_browses, birds):
     assert checked_in(page, "only_missing") == ["1"]
     assert "4 pictures" in page
     assert '<input type="hidden" name="state" value="none">' in page
+
+
+def test_the_choice_is_evaluated_once_for_the_count_and_the_samples(ada_browses, birds):
+    with CaptureQueriesContext(connection) as queries:
+        page = ada_browses.get("/jobs/new?dataset=birds&search=png").content.decode()
+
+    assert len([one for one in queries if "to_tsvector" in one["sql"]]) == 1
+    assert "5 pictures" in page
+    assert re.findall(r'alt="(\d\.png)"', page) == [f"{n}.png" for n in range(5)]
 
 
 def test_the_page_is_filled_like_an_earlier_job(ada_browses, ada, birds):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .capabilities import answerable
-from .models import Dataset, Perspective
-from .pages.providers import ready_providers
+from ..capabilities import answerable
+from ..models import Dataset, Perspective
+from .providers import ready_providers
 
 DEMO = "demo"
 
