@@ -9,7 +9,7 @@ from typing import Any
 from rest_framework import serializers
 
 from .clusters import QueueName
-from .models import Job, OnFailedDependency
+from .models import Job, JobItem, OnFailedDependency
 from .querysets import JobQuerySet
 from .states import DONE, FINAL, EventType, ItemStatus, JobStatus
 
@@ -93,7 +93,7 @@ def render_jobs(jobs: Iterable[Job]) -> list[dict[str, Any]]:
     return [serializer.to_representation(job) for job in jobs]
 
 
-def _blocking_ids(job: Job) -> list[str]:
+def _blocking_ids(job: Any) -> list[str]:
     if job.status != JobStatus.WAITING:
         return []
     enough = FINAL if job.on_failed_dependency == OnFailedDependency.RUN else DONE
@@ -139,6 +139,12 @@ class ItemSerializer(serializers.Serializer):
             "completedAt": _time(item.completed_at),
             "processingTime": item.processing_time,
         }
+
+
+def render_items(items: Iterable[JobItem]) -> list[dict[str, Any]]:
+    """Write items fetched with their job."""
+    serializer = ItemSerializer()
+    return [serializer.to_representation(item) for item in items]
 
 
 class ClaimedItemSerializer(ItemSerializer):

@@ -323,7 +323,7 @@ class JobAdmin(DeskAdmin):
     @admin.action(description="Cancel …", permissions=["change"])
     def cancel_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
-            active = list(jobs.filter(status__in=ACTIVE))
+            active: list[Any] = list(jobs.filter(status__in=ACTIVE))
             n_open = sum(job.total_images - job.n_closed for job in active)
             n_jobs = len(active)
             return ask(

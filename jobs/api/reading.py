@@ -18,11 +18,11 @@ from ..models import EventStream, Job, JobEvent, JobItem
 from ..serializers import (
     EventPageSerializer,
     ItemPageSerializer,
-    ItemSerializer,
     JobListSerializer,
     JobStatusSerializer,
     StatisticsSerializer,
     for_clients,
+    render_items,
     render_jobs,
 )
 from ..states import ACTIVE, ItemStatus, JobStatus, JobType
@@ -113,7 +113,7 @@ class JobList(QueueView):
             total=jobs.count(),
         )
         response.data["queueVersion"] = ordering.queue_version()
-        response["ETag"] = etags.of(response.data, without={"etaSeconds"})
+        response["ETag"] = etags.of({**response.data, "jobs": [_still(job) for job in response.data["jobs"]]})
         return response
 
 
@@ -129,8 +129,13 @@ class JobDetail(QueueView):
             answer["items"], answer["itemsNext"] = _items_after(job.items.all(), -1, FIRST_ITEMS, job)
         answer |= {"result": job.result, "queueVersion": ordering.queue_version()}
         # The version tells of changes that the counters do not show; the queue's, of the position.
-        tag = etags.of({"version": job.version, "answer": answer}, without={"etaSeconds"})
+        tag = etags.of({**answer, "job": _still(answer["job"]), "version": job.version})
         return Response(answer, headers={"ETag": tag})
+
+
+def _still(job: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a job what changes while nothing happens."""
+    return {**job, "etaSeconds": None}
 
 
 class ItemList(QueueView):
@@ -183,7 +188,7 @@ def _items_after(items: QuerySet[JobItem], cursor: int, limit: int, job: Job) ->
     page = found[:limit]
     for item in page:
         item.job = job
-    return list(ItemSerializer(page, many=True).data), str(page[-1].seq) if len(found) > limit else None
+    return render_items(page), str(page[-1].seq) if len(found) > limit else None
 
 
 class Events(QueueView):

@@ -78,7 +78,7 @@ def piece(request: HttpRequest, job_id: UUID, name: str) -> HttpResponse:
 
 def _job(request: HttpRequest, job_id: UUID) -> Any:
     jobs = Job.objects.visible_to(request.user).select_related("user", "queue", "stream")
-    return get_object_or_404(jobs.with_counts().with_position().with_pace(), job_id=job_id)
+    return get_object_or_404(jobs.with_counts().with_position().with_pace().with_dependencies(), job_id=job_id)
 
 
 def _progress_context(shown: Any) -> dict[str, Any]:
@@ -97,8 +97,6 @@ def _progress_context(shown: Any) -> dict[str, Any]:
         "latency": latency.of_job(shown) if shown.started_at else None,
         "causes": _causes(shown) if shown.n_failed else [],
         "is_every_failure_read": shown.n_failed <= FAILURES_READ,
-        "waits_for": [edge.depends_on for edge in shown.dependencies.select_related("depends_on")],
-        "waited_for_by": [edge.job for edge in shown.dependents.select_related("job")],
         "can_clone": cloning.can_clone(shown),
         # A pipeline shows its results in its own words; the queue knows only where to look for them.
         "results": results,

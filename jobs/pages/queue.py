@@ -47,7 +47,7 @@ def _list_context(request: HttpRequest, chosen: JobFilter) -> dict[str, Any]:
     page.object_list = open_rows(page.object_list)
     finished: list[Any] = []
     if chosen.is_empty:
-        newest = visible.filter(STATUSES["finished"]).order_by("-completed_at", "-pk")
+        newest = visible.filter(STATUSES["finished"], completed_at__isnull=False).order_by("-completed_at", "-pk")
         finished = finished_rows(newest[:RECENTLY_FINISHED])
     queues = list(Queue.objects.order_by("name"))
     return {

@@ -11,13 +11,7 @@ from .filters import STATUSES
 
 def open_rows(jobs: Any) -> list[Any]:
     """Fetch jobs that may wait, run or be finished. jobs: a queryset."""
-    return list(
-        jobs.select_related("user")
-        .with_counts()
-        .with_position()
-        .with_pace()
-        .with_dependencies()
-    )
+    return list(jobs.select_related("user").with_counts().with_position().with_pace().with_dependencies())
 
 
 def finished_rows(jobs: Any) -> list[Any]:

@@ -6,17 +6,17 @@ SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY processing_time)::float8,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY processing_time)::float8,
        count(*)
 FROM (
-    SELECT item.processing_time
-    FROM (
-        SELECT CASE WHEN status IN ('completed', 'partial', 'failed')
-                    THEN (SELECT max(seq) FROM jobs_jobitem WHERE job_id = job.id)
-                    ELSE (SELECT max(cursor) FROM jobs_lane WHERE job_id = job.id)
-               END AS seq
-        FROM jobs_job job WHERE id = %(job)s
-    ) place
-    JOIN jobs_jobitem item ON item.job_id = %(job)s AND item.seq BETWEEN place.seq - 2000 AND place.seq
-    WHERE item.processing_time IS NOT NULL
-    ORDER BY item.seq DESC
+    SELECT CASE WHEN status IN ('completed', 'partial', 'failed')
+                THEN (SELECT max(seq) FROM jobs_jobitem WHERE job_id = job.id)
+                ELSE (SELECT max(cursor) FROM jobs_lane WHERE job_id = job.id)
+           END AS seq
+    FROM jobs_job job WHERE id = %(job)s
+) place
+CROSS JOIN LATERAL (
+    SELECT processing_time
+    FROM jobs_jobitem
+    WHERE job_id = %(job)s AND seq BETWEEN place.seq - 2000 AND place.seq AND processing_time IS NOT NULL
+    ORDER BY seq DESC
     LIMIT 1000
 ) ended
 HAVING count(*) > 0

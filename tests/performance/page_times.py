@@ -25,9 +25,12 @@ def fill() -> str:
         )
         cursor.execute("UPDATE jobs_job SET failed_images = %s WHERE id = %s", [N_FAILED, job.pk])
         cursor.execute(
-            "INSERT INTO jobs_job (type, pipeline, queue_id, status, name, total_images)"
+            "INSERT INTO jobs_job (type, pipeline, queue_id, status, name, total_images, started_at, completed_at)"
             " SELECT 'BACKFILL', 'silent', 'default', CASE WHEN n %% 4 = 0 THEN 'pending' ELSE 'completed' END,"
-            " 'job ' || n, 10 FROM generate_series(1, %s) n",
+            " 'job ' || n, 10,"
+            " CASE WHEN n %% 4 <> 0 THEN now() - n * interval '5 min' END,"
+            " CASE WHEN n %% 4 <> 0 THEN now() - n * interval '5 min' + interval '1 min' END"
+            " FROM generate_series(1, %s) n",
             [N_JOBS],
         )
         cursor.execute("VACUUM ANALYZE")
