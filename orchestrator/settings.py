@@ -396,6 +396,7 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"/{STATIC_URL}desk/favicon.svg"}],
     "SHOW_HISTORY": True,
     "STYLES": [f"/{STATIC_URL}desk/admin.css"],
+    "SCRIPTS": [f"/{STATIC_URL}desk/admin.js"],
     "DASHBOARD_CALLBACK": "orchestrator.dashboard.fill",
     "COLORS": {
         # The accent of the desk (static/desk/tokens.css).

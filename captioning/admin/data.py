@@ -70,9 +70,10 @@ class ImageAdmin(KeptAdmin):
     @display(description="Picture")
     def thumbnail(self, image: Image) -> str:
         return format_html(
-            '<a href="/images/{}"><img src="/api/images/{}/thumbnail?width=96" width="72" alt="" loading="lazy"></a>',
+            '<a href="/images/{}"><img src="/api/images/{}/thumbnail?width=96" width="72" alt="{}" loading="lazy"></a>',
             image.pk,
             image.pk,
+            image.path,
         )
 
     @display(description="EXIF")

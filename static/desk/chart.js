@@ -2,6 +2,8 @@
 // this script the caption says the most of it.
 
 const HEIGHT = 120;
+// Seconds between labels: whole minutes, since that is what a point stands for.
+const STEPS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400];
 
 function colour(name) {
   // uPlot paints on a canvas, which knows no custom properties: ask an element for the colour that they come to.
@@ -27,9 +29,12 @@ function options(figure) {
     padding: [8, 8, 0, 0],
     cursor: { y: false, points: { size: 6 } },
     legend: { show: false },
-    scales: { y: { range: (plot, min, max) => [0, Math.max(1, max)] } },
+    scales: {
+      x: { range: (plot, from, to) => (to - from < 120 ? [from - 60, to + 60] : [from, to]) }, // one minute is a place too
+      y: { range: (plot, min, max) => [0, Math.max(1, max)] },
+    },
     axes: [
-      { ...axis, space: 60, size: 24, values: (plot, ticks) => ticks.map(clock) },
+      { ...axis, space: 60, size: 24, incrs: STEPS, values: (plot, ticks) => ticks.map(clock) },
       { ...axis, space: 30, size: 44 },
     ],
     series: [
