@@ -295,7 +295,12 @@ class Caption(models.Model):
     provenance = models.JSONField(default=dict, db_default={}, blank=True)
     review = models.TextField(choices=Review.choices, default=Review.PROPOSED, db_default=Review.PROPOSED)
     review_reason = models.TextField(blank=True, default="", db_default="")
+    # Who wrote the words; null for a machine's. Verdicts leave it as it is.
     author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="captions")
+    # Who put this version in the place of the one before: by a verdict, an edit, or by bringing an older one back.
+    reviewed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
     # The queue's item that made it: at most one caption an item, however often the item runs.
     item = models.OneToOneField("jobs.JobItem", null=True, on_delete=models.SET_NULL, related_name="+")
     supersedes = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="superseded_by")
@@ -319,7 +324,7 @@ class Caption(models.Model):
                 condition=models.Q(is_current=True, review="proposed"),
             ),
             # What one reviewer has done since they sat down.
-            models.Index(fields=["author", "-created_at"], name="caption_by_author"),
+            models.Index(fields=["reviewed_by", "-created_at"], name="caption_by_reviewer"),
         ]
 
     def __str__(self) -> str:
@@ -329,14 +334,14 @@ class Caption(models.Model):
         """Put a new version in the place of this one and return it.
 
         changes: `result`, `text`, `review`, `review_reason`. New words make the version human and, unless a verdict
-        comes with them, proposed again; a review alone changes neither words nor source.
+        comes with them, proposed again, with `by` as their author; a review alone changes neither words nor author.
         Raises CaptionSuperseded if this is no longer the current version.
         """
         is_rewritten = "result" in changes or "text" in changes
         origin = (
-            {"source": CaptionSource.HUMAN, "provenance": {}}
+            {"source": CaptionSource.HUMAN, "provenance": {}, "author": by}
             if is_rewritten
-            else {"source": self.source, "provenance": self.provenance}
+            else {"source": self.source, "provenance": self.provenance, "author_id": self.author_id}
         )
         kept: Mapping[str, Any] = {
             "result": self.result,
@@ -362,7 +367,7 @@ class Caption(models.Model):
                 image_id=self.image_id,
                 perspective_id=self.perspective_id,
                 perspective_version_id=self.perspective_version_id,
-                author=by,
+                reviewed_by=by,
                 supersedes=self,
                 **{**kept, **origin, **changes},
             )
@@ -375,14 +380,17 @@ class Caption(models.Model):
         """
         if (version.image_id, version.perspective_id) != (self.image_id, self.perspective_id):
             raise ValueError(f"Caption {version.pk} is no version of caption {self.pk}.")
-        kept = ("source", "provider", "model", "parameters", "result", "text", "provenance", "review", "review_reason")
+        kept = (
+            *("source", "author_id", "provider", "model", "parameters", "result", "text", "provenance"),
+            *("review", "review_reason"),
+        )
         with transaction.atomic():
             self._retire()
             return Caption.objects.create(
                 image_id=self.image_id,
                 perspective_id=self.perspective_id,
                 perspective_version_id=version.perspective_version_id,
-                author=by,
+                reviewed_by=by,
                 supersedes=self,
                 **{name: getattr(version, name) for name in kept},
             )

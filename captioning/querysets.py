@@ -172,10 +172,10 @@ class CaptionQuerySet(models.QuerySet):
                 )
                 INSERT INTO captioning_caption (
                     image_id, perspective_id, perspective_version_id, source, provider, model, parameters, result,
-                    text, provenance, review, review_reason, author_id, supersedes_id
+                    text, provenance, author_id, review, review_reason, reviewed_by_id, supersedes_id
                 )
                 SELECT image_id, perspective_id, perspective_version_id, source, provider, model, parameters, result,
-                    text, provenance, %s, %s, %s, id
+                    text, provenance, author_id, %s, %s, %s, id
                 FROM retired ORDER BY id
                 """,  # noqa: S608  # the inner query is Django's own, its values travel as parameters
                 [*parameters, verdict, reason, by.pk],

@@ -105,7 +105,7 @@ def progress(wanted: ReviewFilter, user: User, since: datetime) -> Progress:
     """Count what is left, and what this user has settled since then within the same data set and perspective."""
     n_open = waiting(wanted, user).order_by()[: MOST_COUNTED + 1].count()
     mine = Caption.objects.current().filter(
-        author=user, created_at__gte=since, supersedes__isnull=False, review__in=(Review.ACCEPTED, Review.REJECTED)
+        reviewed_by=user, created_at__gte=since, review__in=(Review.ACCEPTED, Review.REJECTED)
     )
     if wanted.dataset:
         mine = mine.filter(image__dataset__name=wanted.dataset)
@@ -127,8 +127,8 @@ def progress(wanted: ReviewFilter, user: User, since: datetime) -> Progress:
 
 def last_verdict(user: User, since: datetime) -> Caption | None:
     """What this user decided last and nobody has changed since: the one that undo takes back."""
-    mine = Caption.objects.current().visible_to(user).filter(author=user, created_at__gte=since)
-    return mine.filter(supersedes__isnull=False).select_related("image").order_by("-created_at", "-id").first()
+    mine = Caption.objects.current().visible_to(user).filter(reviewed_by=user, created_at__gte=since)
+    return mine.select_related("image").order_by("-created_at", "-id").first()
 
 
 def began(text: str) -> datetime:

@@ -40,6 +40,7 @@ class CaptionAdmin(KeptAdmin):
         "model",
         "settings",
         "author",
+        "reviewed_by",
         "review",
         "review_reason",
         "is_current",

@@ -20,7 +20,7 @@ from ..models import Caption, CaptionSource, Review
 from .requests import body_of, user_of
 
 _ORDERINGS = {"createdAt": "id", "-createdAt": "-id"}  # ids are given in the order of creation
-_RELATED = ("perspective", "perspective_version", "author")
+_RELATED = ("perspective", "perspective_version", "author", "reviewed_by")
 
 
 class CaptionSerializer(serializers.Serializer):
@@ -39,7 +39,10 @@ class CaptionSerializer(serializers.Serializer):
     provenance = serializers.DictField(read_only=True)
     review = serializers.ChoiceField(choices=Review.choices, required=False)
     reviewReason = serializers.CharField(required=False, allow_blank=True)
-    author = serializers.CharField(read_only=True, allow_null=True)
+    author = serializers.CharField(read_only=True, allow_null=True, help_text="Who wrote the words; null: a machine")
+    reviewedBy = serializers.CharField(
+        read_only=True, allow_null=True, help_text="Who made this version of the one before; null for a first one"
+    )
     isCurrent = serializers.BooleanField(read_only=True)
     createdAt = serializers.DateTimeField(read_only=True)
     supersedes = serializers.IntegerField(read_only=True, allow_null=True)
@@ -164,6 +167,7 @@ def shown(caption: Caption) -> dict[str, Any]:
         "review": caption.review,
         "reviewReason": caption.review_reason,
         "author": caption.author.get_username() if caption.author else None,
+        "reviewedBy": caption.reviewed_by.get_username() if caption.reviewed_by else None,
         "isCurrent": caption.is_current,
         "createdAt": caption.created_at,
         "supersedes": caption.supersedes_id,

@@ -23,7 +23,7 @@ def image(request: HttpRequest, image_id: int) -> HttpResponse:
     shown = image_of(request, image_id)
     captions = (
         shown.captions.current()
-        .select_related("perspective", "perspective_version", "author")
+        .select_related("perspective", "perspective_version", "author", "reviewed_by")
         .order_by("perspective_version__priority", "perspective__name", "-pk")[:CAPTIONS_A_PAGE]
     )
     siblings = Image.objects.filter(dataset=shown.dataset).only("pk")

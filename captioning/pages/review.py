@@ -76,7 +76,9 @@ def history(request: HttpRequest, caption_id: int) -> HttpResponse:
     """All versions of a caption, each with what it changed in the one before."""
     caption = _caption(request, caption_id)
     versions = list(
-        review.history(caption).select_related("author", "perspective", "perspective_version")[:_VERSIONS_SHOWN]
+        review.history(caption).select_related("author", "reviewed_by", "perspective", "perspective_version")[
+            :_VERSIONS_SHOWN
+        ]
     )
     rows = []
     for version, older in zip(versions, [*versions[1:], None], strict=True):
@@ -201,7 +203,7 @@ VERBS: dict[str, Callable[[Caption, HttpRequest], Caption]] = {
 
 def _conflict(request: HttpRequest, mine: Caption, verb: str) -> HttpResponse:
     """Show what somebody else made of the caption beside what was about to be done to it."""
-    theirs = review.history(mine).select_related("author", "perspective", "perspective_version").first()
+    theirs = review.history(mine).select_related("author", "reviewed_by", "perspective", "perspective_version").first()
     typed = {name: value for name, value in request.POST.dict().items() if name.startswith(caption_form.PREFIX)}
     text = mine.text
     if verb == "edit":
@@ -244,7 +246,7 @@ def _items(ids: list[int], wanted: ReviewFilter, request: HttpRequest) -> list[d
     captions = (
         Caption.objects.current()
         .filter(image__in=ids)
-        .select_related("perspective", "perspective_version", "author")
+        .select_related("perspective", "perspective_version", "author", "reviewed_by")
         .order_by("perspective_version__priority", "perspective__name", "source", "id")
     )
     by_image: dict[int, list[Caption]] = {pk: [] for pk in ids}
@@ -282,7 +284,7 @@ def _sources() -> list[str]:
 
 def _caption(request: HttpRequest, caption_id: int) -> Caption:
     visible = Caption.objects.visible_to(user_of(request))
-    related = ("image__dataset", "perspective", "perspective_version", "author", "supersedes")
+    related = ("image__dataset", "perspective", "perspective_version", "author", "reviewed_by", "supersedes")
     caption: Caption = get_object_or_404(visible.select_related(*related), pk=caption_id)
     return caption
 

@@ -54,6 +54,7 @@ def test_a_caption_is_shown_with_everything_that_is_known_of_it(client, image, p
         "review": "proposed",
         "reviewReason": "",
         "author": None,
+        "reviewedBy": None,
         "isCurrent": True,
         "createdAt": shown["createdAt"],
         "supersedes": None,

@@ -41,6 +41,27 @@ def pictures_in(html: str) -> list[int]:
     return [int(pk) for pk in re.findall(r'data-image="(\d+)"', html)]
 
 
+# --- Who did what
+
+
+def test_a_history_tells_who_wrote_and_who_judged(ada_browses, staff_browses, captions):
+    decide(ada_browses, captions[0], "edit", **{"field-caption": "Words of Ada."})
+    decide(staff_browses, now(captions[0]), "reject", reason="too short")
+
+    page = ada_browses.get(f"/review/captions/{captions[0].pk}/history").content.decode()
+
+    newest, edited, first = re.findall(r'<li class="version">(.*?)</li>', page, re.DOTALL)
+    assert "human · ada" in newest
+    assert "<span>by grace</span>" in newest
+    assert "human · ada" in edited
+    assert "<span>by ada</span>" in edited
+    assert "machine · remote" in first
+    assert "<span>by" not in first
+    shown = ada_browses.get(f"/images/{captions[0].image_id}").content.decode()
+    assert "human · ada" in shown
+    assert "<span>by grace</span>" in shown
+
+
 # --- What waits
 
 

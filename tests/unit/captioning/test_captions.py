@@ -1,6 +1,8 @@
 import threading
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.db import connection
 
 from captioning import review, wording
@@ -34,6 +36,7 @@ def test_new_words_make_a_human_version_and_ask_for_a_new_verdict(ada, image, pl
     machine.refresh_from_db()
     assert (machine.is_current, edited.is_current, edited.supersedes) == (False, True, machine)
     assert (edited.source, edited.provider, edited.parameters, edited.author) == ("human", "", {}, ada)
+    assert edited.reviewed_by == ada
     assert (edited.text, edited.review) == ("A blue square.", "proposed")
 
 
@@ -43,7 +46,54 @@ def test_a_verdict_keeps_words_and_source(ada, image, plain):
     accepted = review.change(machine, {"review": "accepted"}, ada)
 
     assert (accepted.source, accepted.provider, accepted.text) == ("model", "remote", "A red square.")
-    assert accepted.review == "accepted"
+    assert (accepted.review, accepted.author, accepted.reviewed_by) == ("accepted", None, ada)
+
+
+def test_a_verdict_on_a_persons_words_leaves_them_that_persons(ada, image, plain):
+    bob = make_user("bob")
+    written = review.change(make_caption(image, plain), {"text": "Ada's."}, ada)
+
+    accepted = review.change(written, {"review": "accepted"}, bob)
+    review.judge({"ids": [accepted.pk], "review": "rejected"}, bob)
+    rejected = Caption.objects.current().get()
+    back = rejected.restore(written, by=bob)
+
+    for version in (accepted, rejected, back):
+        assert (version.author, version.reviewed_by) == (ada, bob)
+    assert (written.author, written.reviewed_by) == (ada, ada)
+
+
+def test_versions_from_before_reviewers_were_kept_are_told_apart(ada, image, plain):
+    """As they were written then: whoever made a version stood as its author."""
+    bob, machine = make_user("bob"), make_caption(image, plain, is_current=False)
+
+    def version(supersedes, author, **columns):
+        values = {"source": "human", "provider": "", "text": "Ada's.", "is_current": False, **columns}
+        return make_caption(image, plain, supersedes=supersedes, author=author, **values)
+
+    judged = version(machine, bob, source="model", text=machine.text, review="accepted")
+    written = version(judged, ada)
+    accepted = version(written, bob, review="accepted")
+    rejected = version(accepted, ada, review="rejected")
+    reworded = version(rejected, bob, text="Bob's.")
+    own = make_caption(image, plain, source="human", author=ada, is_current=False)
+    migration = import_module("captioning.migrations.0012_reviewers_of_versions")
+
+    migration.tell_apart(apps, None)
+
+    found = {row.pk: (row.author, row.reviewed_by) for row in Caption.objects.all()}
+    assert found == {
+        machine.pk: (None, None),
+        judged.pk: (None, bob),
+        written.pk: (ada, ada),
+        accepted.pk: (ada, bob),
+        rejected.pk: (ada, ada),
+        reworded.pk: (bob, bob),
+        own.pk: (ada, None),
+    }
+    migration.join_again(apps, None)
+    authors = dict(Caption.objects.values_list("pk", "author__username"))
+    assert [authors[one.pk] for one in (judged, accepted, rejected)] == ["bob", "bob", "ada"]
 
 
 def test_a_new_verdict_drops_the_reason_of_the_old_one(ada, image, plain):
@@ -108,7 +158,8 @@ def test_one_statement_judges_many_and_leaves_what_has_the_verdict(ada, image, p
     current = Caption.objects.current()
     assert set(current.values_list("review", flat=True)) == {"accepted"}
     assert current.count() == 4
-    assert set(current.filter(supersedes__isnull=False).values_list("author__username", flat=True)) == {"ada"}
+    assert set(current.filter(supersedes__isnull=False).values_list("reviewed_by__username", flat=True)) == {"ada"}
+    assert not current.filter(author__isnull=False).exists()
 
 
 def test_a_filter_judges_what_it_matches(ada, image, plain):
