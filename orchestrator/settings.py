@@ -268,6 +268,15 @@ WHITENOISE_USE_FINDERS = True
 
 # --- Uploads
 TUS_ENDPOINT = env.text("TUS_ENDPOINT").rstrip("/")
+TUS_SERVER = env.choice("TUS_SERVER", ["built-in", "tusd"], "built-in")
+TUSD_HOOK_SECRET = env.secret("TUSD_HOOK_SECRET")
+if TUS_SERVER == "tusd":
+    if not TUS_ENDPOINT:
+        raise env.InvalidVariable("TUS_ENDPOINT", "must be set when TUS_SERVER=tusd: the address of that tusd.")
+    if not TUSD_HOOK_SECRET:
+        raise env.InvalidVariable(
+            "TUSD_HOOK_SECRET", "must be set when TUS_SERVER=tusd: nobody else may call its hook."
+        )
 UPLOAD_MAX_BYTES = env.integer("UPLOAD_MAX_BYTES", 16 * 2**30, 1)
 UPLOAD_QUOTA_BYTES = env.integer("UPLOAD_QUOTA_BYTES", 64 * 2**30, 1)
 UPLOAD_EXPIRE_SECONDS = env.seconds("UPLOAD_EXPIRE_SECONDS", 24 * 3600)

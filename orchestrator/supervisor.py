@@ -54,8 +54,9 @@ class Supervisor:
     """
 
     def __init__(self, roles: Sequence[str], say: Callable[[str], None]) -> None:
-        self._roles = roles
         self._is_whole = set(roles) == set(ROLES)
+        # Where a foreign tusd takes the uploads, our own service has nothing to do.
+        self._roles = [role for role in roles if role != "tus" or settings.TUS_SERVER == "built-in"]
         self._say = say
         self._run_folder = settings.VAR_DIR / "run"
         self._log_folder = settings.VAR_DIR / "log"
@@ -130,6 +131,8 @@ class Supervisor:
 
     def _check_addresses(self) -> None:
         """Say a wrong or taken address in one line now rather than in a log later."""
+        if not self._roles:
+            raise CannotStart("TUS_SERVER=tusd takes the uploads; there is no service of ours to start.")
         for role, port in _PORTS.items():
             if role in self._roles:
                 _check_address(port, settings.HOST)

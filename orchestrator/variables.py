@@ -98,7 +98,7 @@ VARIABLES = (
     Variable(_UPLOADS, "UPLOAD_LEASE_SECONDS", "15", "A request that writes and gives no sign for so long is lost."),
     Variable(_UPLOADS, "UPLOAD_YIELD_SECONDS", "5", "Wait for another request to let go of an upload, then 423."),
     Variable(_UPLOADS, "UPLOAD_IDLE_SECONDS", "60", "A request that sends nothing for so long is closed."),
-    Variable(_UPLOADS, "TUS_SERVER", "built-in", "`tusd`: a foreign tusd takes the uploads and calls our hook."),
+    Variable(_UPLOADS, "TUS_SERVER", "built-in", "`tusd`: a foreign tusd takes the uploads, at TUS_ENDPOINT."),
     Variable(_UPLOADS, "TUSD_HOOK_SECRET", "(none)", "What that tusd must say to be believed.", is_secret=True),
     Variable(_UPLOADS, "LOCAL_S3", "no", "`yes`: an S3 store of our own keeps all files (extra `local-s3`)."),
     Variable(_UPLOADS, "S3_PORT", "8333", "Port of that store on 127.0.0.1."),

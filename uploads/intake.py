@@ -6,11 +6,13 @@ How a finished upload is told: `uploads.signals.upload_finished` (docs/explanati
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import UUID, uuid4
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
@@ -19,8 +21,8 @@ from orchestrator.problems import Conflict
 from . import storage
 from .finishing import finish
 from .holds import Hold, UploadMissing
-from .models import Upload
-from .sinks import sink_of
+from .models import TUSD_FOLDER, Upload
+from .sinks import remove_files
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -40,15 +42,27 @@ def open_slot(*, label: str, owner: User | None = None, max_size: int | None = N
     label: what the app calls it; it is never shown to the client.
     max_size: bytes; at most, and if None, UPLOAD_MAX_BYTES.
     A slot that nobody fills expires after UPLOAD_EXPIRE_SECONDS without a byte; a finished one stays until `discard`.
+    Where a foreign tusd takes the uploads, it is asked for a place: open slots before a transaction. Raises
+    TusdUnavailable.
     """
     limit = settings.UPLOAD_MAX_BYTES
-    return new_upload(label=label, owner=owner, is_slot=True, max_size=min(max_size or limit, limit))
+    upload = new_upload(label=label, owner=owner, is_slot=True, max_size=min(max_size or limit, limit))
+    if upload.is_at_tusd:
+        from . import tusd
+
+        tusd.create(upload)
+    return upload
 
 
 def new_upload(**columns: object) -> Upload:
     """Write the row of an upload that has no bytes yet."""
     upload_id = uuid4()
-    defaults = {"id": upload_id, "key": f"uploads/{upload_id.hex[:2]}/{upload_id.hex}", "expires_at": expiry()}
+    key = (
+        f"uploads/{upload_id.hex[:2]}/{upload_id.hex}"
+        if settings.TUS_SERVER == "built-in"
+        else f"{TUSD_FOLDER}{upload_id}"
+    )
+    defaults = {"id": upload_id, "key": key, "expires_at": expiry()}
     upload = Upload.objects.create(**defaults | columns)
     upload.refresh_from_db()
     return upload
@@ -62,6 +76,8 @@ def expiry() -> Now:
 def address_of(upload: Upload, request: HttpRequest) -> str:
     """Name the address that clients send the file to: TUS_ENDPOINT, else our own origin behind the proxy, else the
     request's host with TUS_PORT."""
+    if upload.is_at_tusd:
+        return f"{settings.TUS_ENDPOINT}/{upload.store_state.get('tusd', upload.id)}"
     if settings.TUS_ENDPOINT:
         base = settings.TUS_ENDPOINT.removesuffix(PATH)
     elif settings.PUBLIC_URL:
@@ -75,6 +91,25 @@ def address_of(upload: Upload, request: HttpRequest) -> str:
     return f"{base}{PATH}/{upload.id}"
 
 
+def keep_waiting(upload_ids: Iterable[UUID]) -> None:
+    """Let unfinished uploads expire no sooner than if a byte of them came now."""
+    _set_expiry(upload_ids, expiry(), finished_at=None, expires_at__isnull=False)
+
+
+def let_go(upload_ids: Iterable[UUID]) -> None:
+    """Give up slots, finished or not: the sweep removes their bytes, and their rows say that they are gone."""
+    _set_expiry(upload_ids, Now())
+
+
+def _set_expiry(upload_ids: Iterable[UUID], expires_at: Now, **which: object) -> None:
+    """Leave out those that somebody else has locked: they are finished or removed at this moment, and who does that may
+    in turn wait for what our caller holds."""
+    with transaction.atomic():
+        uploads = Upload.objects.filter(pk__in=list(upload_ids), removed_at=None, **which)
+        free = list(uploads.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
+        Upload.objects.filter(pk__in=free).update(expires_at=expires_at)
+
+
 def close_slot(upload: Upload) -> bool:
     """Take what has arrived as the whole file, if the client never said its length. Tells whether it is finished now.
 
@@ -85,7 +120,11 @@ def close_slot(upload: Upload) -> bool:
         return True
     with Hold.take(upload.pk) as hold:
         upload = hold.load()
-        if upload.length is None and upload.offset:
+        if upload.is_at_tusd:
+            from . import tusd
+
+            upload = tusd.catch_up(hold)
+        elif upload.length is None and upload.offset:
             upload = hold.renew(length=upload.offset)
         if upload.is_whole and not upload.is_finished:
             upload = finish(hold)
@@ -120,8 +159,7 @@ def discard(upload: Upload) -> None:
         upload = hold.load()
         for part in upload.parts.all():
             discard(part)
-        with sink_of(upload) as sink:
-            sink.remove()
+        remove_files(upload)
         Upload.objects.filter(pk=upload.pk).delete()
     logger.info("upload discarded", extra={"upload": upload.log_name, "label": upload.label})
 

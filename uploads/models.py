@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 PARTIAL = "partial"
 FINAL = "final;"
+TUSD_FOLDER = "tusd/"  # where a foreign tusd keeps its uploads
 
 
 class Upload(models.Model):
@@ -38,7 +39,8 @@ class Upload(models.Model):
     max_size = models.BigIntegerField()
 
     key = models.TextField(unique=True)  # its place in the store
-    # What an unfinished S3 object consists of: {"multipart": id, "parts": [[etag, size], …], "tail": bytes}.
+    # What an unfinished S3 object consists of: {"multipart": id, "parts": [[etag, size], …], "tail": bytes}; of one at
+    # a foreign tusd the name that it has there: {"tusd": id}.
     store_state = models.JSONField(default=dict, blank=True)
     sha256 = models.CharField(max_length=64, blank=True)  # of a finished upload
 
@@ -76,6 +78,11 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return self.label or self.filename or str(self.id)
+
+    @property
+    def is_at_tusd(self) -> bool:
+        """Whether a foreign tusd takes its bytes (uploads/tusd.py)."""
+        return self.key.startswith(TUSD_FOLDER)
 
     @property
     def is_partial(self) -> bool:

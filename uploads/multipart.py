@@ -86,6 +86,8 @@ class MultipartSink:
         if self._is_there():
             self._clear_up()
             return
+        if sum(size for _, size in parts) + self._n_tail != self._upload.offset:
+            raise StoreUnavailable(f"The store has lost what it had of upload {self._upload.log_name}.")
         tail = self._tail() if self._n_tail else b""
         if not parts:
             self._ask("put_object", Body=tail)

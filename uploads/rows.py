@@ -18,7 +18,8 @@ from . import intake
 from .holds import Hold
 from .models import Upload
 from .protocol import UploadTooLarge
-from .sinks import sink_of
+from .signals import upload_removed
+from .sinks import remove_files
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -113,11 +114,13 @@ def terminate(hold: Hold) -> None:
 
 
 def remove_bytes(hold: Hold) -> None:
-    """Delete the bytes of an upload and leave a row that says it is gone."""
-    upload = hold.load()
-    with sink_of(upload) as sink:
-        sink.remove()
-    hold.renew(offset=0, length=None, store_state={}, finished_at=None, sha256="", removed_at=Now(), expires_at=Now())
+    """Delete the bytes of an upload, leave a row that says it is gone, and tell the app that opened it."""
+    remove_files(hold.load())
+    with transaction.atomic():
+        upload = hold.renew(
+            offset=0, length=None, store_state={}, finished_at=None, sha256="", removed_at=Now(), expires_at=Now()
+        )
+        upload_removed.send(Upload, upload=upload)
 
 
 def _require_quota(owner: User | None, n_bytes: int) -> None:

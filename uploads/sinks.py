@@ -14,6 +14,7 @@ from django.core.files.storage import FileSystemStorage, default_storage
 
 from orchestrator.problems import Problem
 
+from . import storage
 from .models import Upload
 from .storage import StoreUnavailable
 
@@ -159,6 +160,15 @@ def sink_of(upload: Upload) -> Sink:
     from .multipart import MultipartSink
 
     return MultipartSink(upload)
+
+
+def remove_files(upload: Upload) -> None:
+    """Delete everything that the store has of an upload. Raises StoreUnavailable."""
+    with sink_of(upload) as sink:
+        sink.remove()
+    if upload.is_at_tusd:
+        for suffix in (".info", ".part"):  # what tusd keeps beside
+            storage.delete(f"{upload.key}{suffix}")
 
 
 def ensure_room(n_bytes: int) -> None:

@@ -13,7 +13,7 @@ from orchestrator.problems import Problem
 
 from .finishing import finish
 from .holds import Hold, HoldLost
-from .models import Upload
+from .models import TUSD_FOLDER, Upload
 from .rows import remove_bytes
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ _REMEMBERED = timedelta(days=7)
 def sweep() -> None:
     """Finish, expire and forget. Any number of processes may do it at once: each upload is held while it is touched."""
     free = Q(hold_token=None) | Q(hold_expires_at__lt=Now())
+    at_tusd = Upload.objects.filter(free, finished_at=None, removed_at=None, key__startswith=TUSD_FOLDER)
+    for upload in at_tusd.order_by("created_at")[:_AT_ONCE]:
+        _under_hold(upload, _catch_up)  # its hook was lost, where it is complete
     whole = Upload.objects.filter(free, finished_at=None, removed_at=None, length=F("offset"))
     for upload in whole.exclude(expires_at__lt=Now()).order_by("created_at")[:_AT_ONCE]:
         _under_hold(upload, finish)
@@ -33,6 +36,13 @@ def sweep() -> None:
     for upload in expired.order_by("expires_at")[:_AT_ONCE]:
         _under_hold(upload, _expire)
     Upload.objects.filter(removed_at__lt=Now() - _REMEMBERED, is_slot=False).delete()
+
+
+def _catch_up(hold: Hold) -> None:
+    from . import tusd
+
+    if tusd.catch_up(hold).is_whole:
+        finish(hold)
 
 
 def _expire(hold: Hold) -> None:
