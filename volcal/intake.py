@@ -19,7 +19,7 @@ from orchestrator.problems import Conflict, Invalid, NotFound
 from uploads import intake
 from uploads.holds import UploadBusy, UploadMissing
 from uploads.models import Upload
-from uploads.signals import upload_finished
+from uploads.signals import upload_finished, upload_removed
 
 from .engine.errors import InvalidParameter
 from .engine.parameters import Parameters
@@ -56,16 +56,15 @@ class AlreadyMeasured(Conflict):
 def create(*, by: User, crs: str | None = None, parameters: Mapping[str, Any] | None = None, name: str = "") -> Survey:
     """Make a task with a slot for each file. Its job waits until the last file is complete.
 
-    Raises Invalid, naming the parameter that is unknown or out of its bounds.
+    Raises Invalid, naming the parameter that is unknown or out of its bounds; Unavailable if uploads are.
     """
     chosen = checked(crs, parameters or {})
+    # Before the transaction, since a foreign server may have to be asked; a slot that comes to nothing expires.
+    slots = {label: intake.open_slot(label=f"survey {label.value}", owner=by) for label in Label}
     with transaction.atomic():
         survey = Survey.objects.create(task_id=uuid4(), name=name.strip(), user=by, parameters=chosen)
         SurveyFile.objects.bulk_create(
-            SurveyFile(
-                survey=survey, label=label.value, upload=intake.open_slot(label=f"survey {label.value}", owner=by)
-            )
-            for label in Label
+            SurveyFile(survey=survey, label=label.value, upload=slot) for label, slot in slots.items()
         )
         survey.job = create_within(_draft(survey, held=True), by=by)
         survey.save(update_fields=["job"])
@@ -156,8 +155,23 @@ def discard(survey: Survey, *, by: User | None) -> None:
 def file_finished(sender: type[Upload], upload: Upload, **kwargs: object) -> None:
     """Start the survey that this was the last file of, in the transaction that marks the file finished."""
     survey = Survey.objects.filter(files__upload=upload).first()
-    if survey is not None and survey.release_if_complete():
+    if survey is None:
+        return
+    if survey.release_if_complete():
         logger.info("survey complete", extra={"survey": str(survey.task_id)})
+    elif survey.files.exclude(upload__removed_at=None).exists():
+        survey.give_up()
+    else:  # a client that sends one file after the other is still at it
+        intake.keep_waiting(survey.files.values_list("upload_id", flat=True))
+
+
+@receiver(upload_removed, dispatch_uid="volcal.file_removed")
+def file_removed(sender: type[Upload], upload: Upload, **kwargs: object) -> None:
+    """End the survey that waited for this file, in the transaction that marks the file as gone."""
+    survey = Survey.objects.filter(files__upload=upload).first()
+    if survey is not None:
+        survey.give_up()
+        logger.info("survey given up", extra={"survey": str(survey.task_id), "label": upload.label})
 
 
 def _close_slots(survey: Survey) -> None:

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from jobs.models import Job
 from jobs.states import JobStatus
+from uploads.intake import let_go
 from uploads.models import Upload
 
 from .states import TaskStatus, lost_items, status_of
@@ -95,6 +96,16 @@ class Survey(models.Model):
         """
         survey = type(self).objects.select_for_update(of=("self",)).select_related("job").get(pk=self.pk)
         return survey.job is not None and not survey.missing() and survey.job.release()
+
+    def give_up(self) -> None:
+        """End a survey that can never be complete; within the caller's transaction, and harmless when repeated.
+
+        Its job is let go and fails at its first stage, which names the files. What did arrive is of no use any more.
+        """
+        survey = type(self).objects.select_for_update(of=("self",)).select_related("job").get(pk=self.pk)
+        if survey.job is not None:
+            survey.job.release()
+        let_go(survey.files.values_list("upload_id", flat=True))
 
 
 class SurveyFile(models.Model):

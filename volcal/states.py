@@ -19,7 +19,7 @@ DEPENDENCY_FAILED = "dependency_failed"
 
 
 class TaskStatus(StrEnum):
-    WAITING = "waiting"  # files are missing
+    WAITING = "waiting"  # files are missing; ends as an error where one of them expired or was withdrawn
     PENDING = "pending"  # all files are there; in the queue, or paused
     RUNNING = "running"
     DONE = "done"
@@ -39,7 +39,7 @@ def status_of(job: Job | None, *, is_complete: bool, is_measured: bool, is_lost:
         return TaskStatus.KILLED if is_lost else TaskStatus.ERROR
     if job.status == JobStatus.RUNNING and not job.paused:
         return TaskStatus.RUNNING
-    if job.status == JobStatus.WAITING and not is_complete:
+    if not is_complete:
         return TaskStatus.WAITING
     return TaskStatus.PENDING
 

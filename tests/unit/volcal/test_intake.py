@@ -1,19 +1,24 @@
 """From a new task to a job that runs, once."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from jobs.models import Job, JobEvent
 from orchestrator.problems import Conflict, Invalid
 from tests.surveys import committed, fresh, make_survey, measure, send, status_of, upload_all, upload_of
 from tests.workbench.rows import statuses
-from uploads import storage
+from uploads import rows, storage
+from uploads.holds import Hold
 from uploads.models import Upload
+from uploads.sweeping import sweep
 from volcal import intake
 from volcal.intake import AlreadyMeasured, FilesMissing, TaskNotFound
 from volcal.models import Label, Product, Survey
+from volcal.states import reason_of
 
 
 def n_ready(survey):
@@ -245,3 +250,89 @@ def test_deleting_a_survey_that_runs_cancels_it(ada):
     intake.discard(survey, by=ada)
 
     assert Job.objects.get().status == "cancelled"
+
+
+# --- files that never come
+
+
+def let_expire(survey: Survey, *labels: str) -> None:
+    Upload.objects.filter(survey_file__survey=survey, survey_file__label__in=labels).update(
+        expires_at=Now() - timedelta(seconds=1)
+    )
+
+
+def swept() -> None:
+    with committed():
+        sweep()
+
+
+def test_a_survey_whose_file_expired_ends_once_with_what_to_do(ada, engine):
+    survey = make_survey(ada, with_files=False)
+    upload_all(survey, without=("post", "shx"))
+    let_expire(survey, "post", "shx")
+
+    swept()
+    survey = measure(survey)
+    swept()
+    survey = measure(survey)
+
+    load = survey.job.items.get(seq=0)
+    assert (status_of(survey), load.error_code) == ("error", "uploads_expired")
+    assert reason_of(survey.job).startswith("post, shx: The upload expired or was withdrawn")
+    assert engine.runs() == []
+    assert JobEvent.objects.filter(job=survey.job, type="JOB_FAILED").count() == 1
+    with pytest.raises(FilesMissing):
+        intake.start(survey, by=ada)
+
+
+def test_the_files_that_did_arrive_are_removed_with_it(ada, engine, settings):
+    survey = make_survey(ada, with_files=False)
+    upload_all(survey, without=("shx",))
+    let_expire(survey, "shx")
+
+    swept()
+    swept()
+
+    assert Upload.objects.filter(removed_at=None).count() == 0
+    assert [path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_that_ends_after_another_expired_is_not_kept(ada, engine, settings):
+    survey = make_survey(ada, with_files=False)
+    let_expire(survey, "pre")
+    swept()
+
+    send(upload_of(survey, "post"), b"too late")
+    swept()
+
+    assert Upload.objects.filter(removed_at=None).count() == 0
+
+
+def test_a_file_that_its_client_withdrew_ends_the_survey_too(ada, engine):
+    survey = make_survey(ada, with_files=False)
+
+    with committed(), Hold.take(upload_of(survey, "pre").pk) as hold:
+        rows.terminate(hold)
+
+    assert status_of(measure(survey)) == "error"
+
+
+def test_each_file_that_arrives_gives_the_others_time(ada):
+    survey = make_survey(ada, with_files=False)
+    Upload.objects.update(expires_at=Now() + timedelta(seconds=5))
+
+    send(upload_of(survey, "pre"), b"after a long night")
+
+    left = Upload.objects.filter(finished_at=None)
+    assert left.count() == 3
+    assert not left.filter(expires_at__lt=Now() + timedelta(hours=1)).exists()
+
+
+def test_a_survey_that_was_cancelled_is_not_woken_by_what_expires(ada, engine):
+    survey = make_survey(ada, with_files=False)
+    survey.job.cancel(by=ada)
+    let_expire(survey, "pre", "post", "shp", "shx")
+
+    swept()
+
+    assert status_of(measure(survey)) == "killed"
