@@ -83,7 +83,8 @@ class CaptioningPipeline:
             _caption(done)
             for done in finished
             # An image that was deleted meanwhile takes its captions with it; a second run of an item brings nothing.
-            if done.item.payload["image"] in images and done.item.id not in stored
+            # The answer to a wording that nobody saved stays with its item: a caption names a version.
+            if done.item.payload["image"] in images and done.item.id not in stored and "version" in done.item.payload
         ]
         by_provider: dict[str, list[Caption]] = defaultdict(list)
         for caption in new:
@@ -105,7 +106,7 @@ class CaptioningPipeline:
         provider = _provider(job)
         with _outcomes():
             if provider.is_local_vision:
-                return local.preview(version, image) | {"schema": _schema(version.pk, item.perspective)}
+                return local.preview(version, image) | {"schema": _schema(version, item.perspective)}
             return remote.preview(provider, self._question(item, job, version, image, options), item, job)
 
     def _for_worker(
@@ -115,7 +116,7 @@ class CaptioningPipeline:
         return {
             "imageUrl": address_of(image),
             "prompt": question.prompt,
-            "schema": _schema(version.pk, item.perspective),
+            "schema": _schema(version, item.perspective),
             "context": [*question.context, *([options.global_context] if options.global_context else [])],
             "parameters": options.sampling,
             "model": question.model,
@@ -123,7 +124,7 @@ class CaptioningPipeline:
 
     def accept(self, item: WorkItem, job: WorkJob, value: Any) -> Result:
         version = _version(item)
-        if wrong := violations(value, _schema(version.pk, item.perspective)):
+        if wrong := violations(value, _schema(version, item.perspective)):
             raise Permanent("The result does not follow the schema: " + "; ".join(wrong), code="invalid_result")
         options = Options(job.config.get("options", {}))
         answer = Answer(
@@ -178,6 +179,8 @@ def _outcomes() -> Iterator[None]:
 
 
 def _version(item: WorkItem) -> PerspectiveVersion:
+    if "wording" in item.payload:
+        return PerspectiveVersion(**item.payload["wording"])
     try:
         return _version_of(item.payload["version"])
     except PerspectiveVersion.DoesNotExist:
@@ -190,9 +193,8 @@ def _version_of(pk: int) -> PerspectiveVersion:
     return PerspectiveVersion.objects.get(pk=pk)
 
 
-@lru_cache(maxsize=256)
-def _schema(version_pk: int, name: str) -> dict[str, Any]:
-    return gateway.schema_from_fields(_version_of(version_pk).schema_fields, title=name)
+def _schema(version: PerspectiveVersion, name: str) -> dict[str, Any]:
+    return gateway.schema_from_fields(version.schema_fields, title=name)
 
 
 def _image(item: WorkItem) -> Image:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -15,17 +17,19 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from jobs.models import Job
+from jobs.steps import TransitionRefused
 from orchestrator import roles
 from orchestrator.answers import action, user_of
 from orchestrator.problems import Conflict, Invalid, Problem
 
-from .. import library, perspective_form, vision, word_diff
+from .. import library, perspective_form, sample, vision, word_diff
 from ..capabilities import refusal_of
-from ..models import Caption, Dataset, Image, Perspective, PerspectiveType, PerspectiveVersion
+from ..models import Caption, Dataset, Image, Perspective, PerspectiveType, PerspectiveVersion, Provider
 from .providers import ready_providers
 
 _VERSIONS_SHOWN = 30
 _JOBS_SHOWN = 10
+_SAMPLES_OFFERED = 6
 
 
 @login_required
@@ -74,7 +78,12 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
     present = _perspective(name) if name else None
     if present is not None and not present.may_be_changed_by(user):
         raise PermissionDenied(_("This perspective is changed by who made it or by staff; copy it instead."))
-    context: dict[str, Any] = {"perspective": present, "kinds": PerspectiveType.values}
+    context: dict[str, Any] = {
+        "perspective": present,
+        "kinds": PerspectiveType.values,
+        "samples": Image.objects.visible_to(user).only("pk", "path").order_by("-pk")[:_SAMPLES_OFFERED],
+        "providers": ready_providers(),
+    }
     if request.method == "POST":
         document, errors = perspective_form.read(request.POST)
         try:
@@ -112,6 +121,43 @@ def check(request: HttpRequest) -> HttpResponse:
     return render(request, "captioning/_perspective_check.html", _checked(request))
 
 
+@login_required
+@require_POST
+def start_sample(request: HttpRequest) -> HttpResponse:
+    """Ask for one answer to what is typed, saved or not, and show it as it comes."""
+    roles.require(request.user, "jobs.add_job")
+    user = user_of(request)
+    document, errors = perspective_form.check(request.POST)
+    try:
+        if errors:
+            raise Invalid(_("Mend what is listed first."), errors=errors)
+        image = Image.objects.visible_to(user).filter(pk=_number(request.POST.get("sample_image"))).first()
+        provider = Provider.objects.filter(name=request.POST.get("sample_provider", "")).first()
+        if image is None or provider is None:
+            raise Invalid(_("Choose a picture, and who shall answer."))
+        job = sample.start(document, image, provider, instructions=request.POST.get("sample_instructions", ""), by=user)
+    except Problem as problem:
+        return render(request, "captioning/_sample.html", {"problem": problem})
+    if not request.htmx:  # type: ignore[attr-defined]
+        return redirect(f"/jobs/{job.job_id}/items/0")
+    return render(request, "captioning/_sample.html", {"job": job, "said": sample.said(job), "is_over": False})
+
+
+@login_required
+@require_safe
+def sample_of(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """What a sample run has brought so far; its job is put away once it is over."""
+    job = get_object_or_404(
+        Job.objects.visible_to(request.user).filter(items__payload__has_key="wording"), job_id=job_id
+    )
+    is_over = job.is_final
+    if is_over and not job.archived:
+        with suppress(TransitionRefused):  # somebody was first
+            job.archive(by=user_of(request), reason=_("A sample run."))
+    context = {"job": job, "said": sample.said(job), "is_over": is_over}
+    return render(request, "captioning/_sample.html", context)
+
+
 @action
 def restore(request: HttpRequest, name: str) -> str:
     """Make an older wording the current one again, as a new version."""
@@ -123,6 +169,10 @@ def restore(request: HttpRequest, name: str) -> str:
     if not library.write(shown, document, by=user_of(request)):
         return _("This wording is the current one.")
     return _("The wording of version %(n)s is current again.") % {"n": version.number}
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _perspective(name: str) -> Perspective:

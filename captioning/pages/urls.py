@@ -30,6 +30,8 @@ urlpatterns = [
     path("perspectives", perspectives.perspectives, name="perspectives"),
     path("perspectives/new", perspectives.edit),
     path("perspectives/check", perspectives.check),
+    path("perspectives/check/sample", perspectives.start_sample),
+    path("perspectives/check/sample/<uuid:job_id>", perspectives.sample_of),
     path("perspectives/<slug:name>", perspectives.perspective, name="perspective"),
     path("perspectives/<slug:name>/edit", perspectives.edit),
     path("perspectives/<slug:name>/restore", perspectives.restore),

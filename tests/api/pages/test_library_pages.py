@@ -9,6 +9,7 @@ import pytest
 
 from captioning import library
 from captioning.models import Caption, ModelCall, Perspective, Provider
+from jobs.models import Job
 from orchestrator import roles
 from tests.api.pages.conftest import browser_of
 from tests.captions import document, make_caption, make_dataset, make_image, make_perspective, make_provider
@@ -31,6 +32,57 @@ def typed(**members) -> dict[str, str]:
 
 
 # --- The editor
+
+
+def test_a_wording_is_tried_before_it_is_saved(ada_browses, bob_browses, ada):
+    image = make_image(make_dataset(ada))
+    make_provider()
+    form = typed(sample_image=str(image.pk), sample_provider="remote")
+
+    editor = ada_browses.get("/perspectives/new").content.decode()
+    piece = ada_browses.post("/perspectives/check/sample", form, headers={"HX-Request": "true"}).content.decode()
+
+    job = Job.objects.get()
+    address = f"/perspectives/check/sample/{job.job_id}"
+    assert f'name="sample_image" value="{image.pk}"' in editor
+    assert f'hx-get="{address}" hx-trigger="every 1s"' in piece
+    assert not Perspective.objects.filter(name="mine").exists()
+    assert bob_browses.get(address).status_code == 404
+    item = job.items.get()
+    item.status, item.result = "completed", {"caption": "A <square>."}
+    item.save(update_fields=["status", "result"])
+    Job.objects.filter(pk=job.pk).update(status="completed")
+    over = ada_browses.get(address).content.decode()
+    assert "every 1s" not in over
+    assert "A &lt;square&gt;." in over
+    assert Job.objects.get().archived
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt": ""}, "Mend what is listed first."),
+        ({"sample_image": "0"}, "Choose a picture"),
+        ({"sample_provider": "nobody"}, "Choose a picture"),
+    ],
+)
+def test_a_sample_run_that_cannot_start_says_why(ada_browses, ada, change, said):
+    image = make_image(make_dataset(ada))
+    make_provider()
+    form = typed(sample_image=str(image.pk), sample_provider="remote") | change
+
+    assert said in ada_browses.post("/perspectives/check/sample", form).content.decode()
+    assert not Job.objects.exists()
+
+
+def test_nobody_tries_a_wording_on_somebody_elses_picture(bob_browses, ada):
+    image = make_image(make_dataset(ada))
+    make_provider()
+
+    answer = bob_browses.post("/perspectives/check/sample", typed(sample_image=str(image.pk), sample_provider="remote"))
+
+    assert "Choose a picture" in answer.content.decode()
+    assert not Job.objects.exists()
 
 
 def test_a_perspective_is_written_in_the_browser(ada_browses, ada):
