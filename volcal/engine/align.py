@@ -10,17 +10,21 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from .area import inside
 from .coarse import hypotheses
+from .m3c2 import core_points
 from .parameters import Parameters
 from .pose import Pose, in_site, inverse, moved
-from .registration import Found, Ladder, Level, base_voxel, describe, search, search_ladder, thinned
-from .spikes import without_spikes
-from .stability import StableGround, believed, check_stable, check_surroundings, inside, stable_ground
+from .quadrics import STEP_SPACINGS, Quadrics
+from .registration import Found, Ladder, base_voxel, describe, search, search_ladder, thinned
+from .stability import StableGround, believed, check_stable, check_surroundings, stable_ground
 from .surface import nmad
-from .threads import n_threads
+from .threads import at_once, n_threads
 from .workfolder import WorkFolder, write_facts
 
 Report = Callable[[float, str], None]
+
+_MOST_POINTS = 600_000  # of a cloud that is registered point by point; denser ones by the means of their voxels
 
 
 def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
@@ -31,7 +35,7 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     pre, post = folder.array("load", "pre"), folder.array("load", "post")
     base = base_voxel(spacing, float(np.ptp(pre[:, :2], axis=0).max()))
     report(0.02, "thinning")
-    thin_pre, thin_post = (without_spikes(thinned(one, base)) for one in (pre, post))
+    thin_pre, thin_post = at_once(lambda cloud: thinned(cloud, base), (pre, post))
     site_m2 = len(pre) * float(loaded["clouds"]["pre"]["spacing_m"]) ** 2
 
     def residuals(
@@ -58,16 +62,16 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     union = shapely.union_all([polygons[n] for n in used])
     if ladder is not None and found is not None:
         report(0.8, "registering on stable ground")
-        pose = _on_stable(thin_pre, thin_post, pose, union, base)
+        if max(len(pre), len(post)) <= _MOST_POINTS:
+            pose = on_stable(pre, post, pose, union, spacing)
+        else:
+            pose = on_stable(thin_pre, thin_post, pose, union, base)
         tolerance = found.fit.tolerance_m
         check_surroundings(*ladder.agreement(1).signed(pose), union, tolerance)
     else:
         tolerance = 3 * base
     reach = 3 * base if found else 6 * base
     final = residuals(pre, moved(pose, post), spacing, reach, 0.9)
-    if found is not None:
-        movement = final.only(used).closing()
-        pose, final = movement @ pose, final.after(movement)
     ground = final.only(used)
     check_stable(ground, tolerance)
     with folder.writing(folder.state("align")) as draft:
@@ -101,12 +105,14 @@ def _by_shape(
     return ladder, found
 
 
-def _on_stable(pre: NDArray[Any], post: NDArray[Any], pose: Pose, union: shapely.Geometry, base: float) -> Pose:
+def on_stable(pre: NDArray[Any], post: NDArray[Any], pose: Pose, union: shapely.Geometry, spacing_m: float) -> Pose:
     """Refine the pose on stable ground alone: change within reach elsewhere would pull it along."""
-    levels = [Level(2 * base, 3 * base), Level(base, 1.6 * base)]
-    here = pre[inside(union.buffer(levels[0].reach_m), pre)]
-    there = post[inside(union, moved(pose, post))]
-    return Ladder(here, there, levels, n_threads()).climb(pose)
+    step = STEP_SPACINGS * spacing_m
+    here = pre[inside(union.buffer(2 * step), pre)]
+    places = core_points(here[inside(union, here)] * [1, 1, 0], step)[:, :2]
+    there = moved(pose, post)
+    there = there[inside(union, there)]
+    return Quadrics(here, places).closing(there, 1.5 * step) @ pose
 
 
 def _facts(

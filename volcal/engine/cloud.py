@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .errors import Label, Refused
 from .parameters import Parameters
@@ -37,7 +36,7 @@ def tidy(points: Points, label: Label, parameters: Parameters) -> Tidied:
     n_read = len(points)
     points = points[_in_box(points)]
     points = points[_by_place(points)]
-    extent = np.ptp(points, axis=0) if len(points) else np.zeros(3)
+    extent = _extent_of(points)
     if len(points) < _MIN_POINTS or min(extent[:2]) <= 0:
         text = f"{n_read:,} points are {len(points):,} places on {extent[0]:g} x {extent[1]:g} m, too few to measure."
         raise Refused("too_few_points", text + " Export the cloud again.", label)
@@ -56,8 +55,15 @@ def _in_box(points: Points) -> NDArray[np.bool_]:
     """Mark points within the range of nearly all others: a single wild one must not stretch every grid."""
     low, high = np.quantile(points[:: max(1, len(points) // 200_000)], (0.005, 0.995), axis=0)
     margin = 0.5 * (high - low) + 10
-    inside: NDArray[np.bool_] = ((points >= low - margin) & (points <= high + margin)).all(axis=1)
+    inside = np.ones(len(points), bool)
+    for axis in range(3):  # column by column: comparing whole rows takes five times as long
+        inside &= points[:, axis] >= low[axis] - margin[axis]
+        inside &= points[:, axis] <= high[axis] + margin[axis]
     return inside
+
+
+def _extent_of(points: Points) -> NDArray[np.float64]:
+    return np.array([np.ptp(points[:, axis]) if len(points) else 0.0 for axis in range(3)])
 
 
 def _by_place(points: Points) -> NDArray[np.intp]:
@@ -67,8 +73,8 @@ def _by_place(points: Points) -> NDArray[np.intp]:
     """
     if not len(points):
         return np.zeros(0, np.intp)
-    low = points.min(axis=0)
-    quantum = max(float(np.ptp(points, axis=0).max()) / (2**21 - 1), 1e-6)
+    low = [points[:, axis].min() for axis in range(3)]
+    quantum = max(float(_extent_of(points).max()) / (2**21 - 1), 1e-6)
     x, y, z = (((points[:, axis] - low[axis]) / quantum).astype(np.int64) for axis in range(3))
     # Tiles of a thousandth of the site first, so that neighbours in space are neighbours in memory.
     key = (x >> 11) << 53 | (y >> 11) << 43 | (x & 2047) << 32 | (y & 2047) << 21 | z
@@ -97,7 +103,7 @@ def spacing_of(points: Points) -> float:
 
 def _alone(points: Points, spacing: float) -> NDArray[np.bool_]:
     """Mark points whose 27 voxels of three spacings hold hardly any other point: birds, dust, multipath."""
-    low, extent = points.min(axis=0), np.ptp(points, axis=0)
+    low, extent = [points[:, axis].min() for axis in range(3)], _extent_of(points)
     edge = 3 * spacing
     while np.prod(extent / edge + 3) > _MAX_VOXELS:
         edge *= 1.25
@@ -106,9 +112,18 @@ def _alone(points: Points, spacing: float) -> NDArray[np.bool_]:
     for axis in range(3):
         flat *= shape[axis]
         flat += ((points[:, axis] - low[axis]) / edge).astype(np.int64)
-    counts: NDArray[Any] = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(np.int32)
+    counts = np.bincount(flat, minlength=int(np.prod(shape))).astype(np.int32).reshape(shape)
     for axis in range(3):
-        counts = ndimage.convolve1d(counts, np.ones(3, np.int32), axis=axis, mode="constant")
+        counts = _with_next(counts, axis)
     around = counts.ravel()[flat]
     alone: NDArray[np.bool_] = around < max(3.0, 0.05 * float(np.median(around)))
     return alone
+
+
+def _with_next(counts: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Add to each voxel the one before and the one behind it along an axis."""
+    sums = counts.copy()
+    ahead, behind = np.moveaxis(sums, axis, 0), np.moveaxis(counts, axis, 0)
+    ahead[1:] += behind[:-1]
+    ahead[:-1] += behind[1:]
+    return sums

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
+from .plane import robust_plane
 from .pose import Pose, about
-from .surface import Surface, frame_of, nmad, relief_of, surface_of
+from .surface import Grid, Surface, frame_of, nmad, surface_of
+from .threads import at_once
 
 _STEP_DEG = 2.5
 _SIGMA_CELLS = 5.0
 _CELLS = 110  # of the longer side
-_BATCH = 8
+_BATCH = 24
 _N_BEST = 5
-_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def hypotheses(
     headings = np.arange(0, 360, _STEP_DEG)
     correlate = _Correlator(target, source, min_overlap)
     for start in range(0, len(headings), _BATCH):
-        peaks += correlate(headings[start : start + _BATCH])
+        for found in at_once(correlate, [float(one) for one in headings[start : start + _BATCH]]):
+            peaks += found
         report((start + _BATCH) / len(headings))
     return [_pose_of(peak, target, source) for peak in _apart(peaks)]
 
@@ -53,32 +54,28 @@ class _Correlator:
     """Masked normalised cross-correlation of one target with a source at many headings."""
 
     def __init__(self, target: Surface, source: Surface, min_overlap: float) -> None:
-        self._relief = relief_of(source, _SIGMA_CELLS)
-        self._known = source.is_known.astype(float)
+        known = source.is_known.astype(np.float32)
+        self._maps = np.stack((relief_of(source, _SIGMA_CELLS).astype(np.float32), known))
         self._side = int(np.ceil(np.hypot(*source.heights.shape))) + 2
         rows, columns = target.heights.shape
-        self._shape = tuple(fft.next_fast_len(n + self._side, real=True) for n in (rows, columns))
+        self._shape = tuple(_fast_length(n + self._side) for n in (rows, columns))
         g = relief_of(target, _SIGMA_CELLS).astype(np.float32)
         mask = target.is_known.astype(np.float32)
-        self._target = fft.rfft2(np.stack((g, g * g, mask)), self._shape, workers=2)
-        self._least = min_overlap * min(self._known.sum(), mask.sum())
+        self._target = np.fft.rfft2(np.stack((g, g * g, mask)), self._shape)
+        self._least = min_overlap * min(known.sum(), mask.sum())
 
-    def __call__(self, headings_deg: NDArray[Any]) -> list[_Peak]:
-        turned = np.empty((len(headings_deg), 2, self._side, self._side), np.float32)
-        for n, heading in enumerate(headings_deg):
-            mask = turned_map(self._known, heading, self._side) > 0.5
-            turned[n, 0] = np.where(mask, turned_map(self._relief, heading, self._side), 0)
-            turned[n, 1] = mask
-        f, mask_f = (np.conj(fft.rfft2(turned[:, n], self._shape, workers=2)) for n in (0, 1))
-        f2 = np.conj(fft.rfft2(turned[:, 0] ** 2, self._shape, workers=2))
+    def __call__(self, heading_deg: float) -> list[_Peak]:
+        relief, known = turned_maps(self._maps, heading_deg, self._side)
+        mask = known > 0.5
+        turned = np.stack((np.where(mask, relief, 0), mask, np.where(mask, relief**2, 0))).astype(np.float32)
+        f, mask_f, f2 = np.conj(np.fft.rfft2(turned, self._shape))
         g, g2, mask_g = self._target
-        product, energy_g, energy_f, overlap = (
-            fft.irfft2(one, self._shape, workers=2) for one in (f * g, mask_f * g2, f2 * mask_g, mask_f * mask_g)
-        )
+        products = np.stack((f * g, mask_f * g2, f2 * mask_g, mask_f * mask_g))
+        product, energy_g, energy_f, overlap = np.fft.irfft2(products, self._shape)
         likeness = product / np.sqrt(np.maximum(energy_f * energy_g, 1e-6))
         # The same likeness over more ground says more.
         scores = np.where(overlap >= self._least, likeness * np.sqrt(np.maximum(overlap, 0)), -np.inf)
-        return [peak for n, heading in enumerate(headings_deg) for peak in self._peaks(scores[n], float(heading))]
+        return self._peaks(scores, heading_deg)
 
     def _peaks(self, scores: NDArray[Any], heading_deg: float) -> list[_Peak]:
         found = []
@@ -96,14 +93,54 @@ class _Correlator:
         return found
 
 
-def turned_map(values: NDArray[Any], heading_deg: float, side: int) -> NDArray[Any]:
-    """Return a map turned counter-clockwise about its middle, on a square of `side` cells, 0 outside."""
+def turned_maps(maps: NDArray[Any], heading_deg: float, side: int) -> NDArray[Any]:
+    """Return maps (k, rows, cols) turned counter-clockwise about their middle, on squares of `side` cells, 0 outside.
+
+    Between four cells the heights are weighted by nearness (bilinear).
+    """
+    rows, columns = maps.shape[1:]
     cos, sin = np.cos(np.radians(heading_deg)), np.sin(np.radians(heading_deg))
-    back = np.array([[cos, -sin], [sin, cos]])  # from turned (row, column) to the source's
-    middle = (np.array(values.shape) - 1) / 2
-    offset = middle - back @ np.full(2, (side - 1) / 2)
-    turned: NDArray[Any] = ndimage.affine_transform(values, back, offset, (side, side), order=1)
+    at = np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2)
+    row = np.float32(cos) * at[:, None] - np.float32(sin) * at + np.float32((rows - 1) / 2)
+    column = np.float32(sin) * at[:, None] + np.float32(cos) * at + np.float32((columns - 1) / 2)
+    inside = (row >= 0) & (row <= rows - 1) & (column >= 0) & (column <= columns - 1)
+    row, column = row[inside], column[inside]
+    low, left = np.minimum(row.astype(np.intp), rows - 2), np.minimum(column.astype(np.intp), columns - 2)
+    up, right = row - low, column - left
+    flat, cell = maps.reshape(len(maps), -1), low * columns + left
+    below = flat[:, cell] * (1 - right) + flat[:, cell + 1] * right
+    above = flat[:, cell + columns] * (1 - right) + flat[:, cell + columns + 1] * right
+    turned = np.zeros((len(maps), side, side), np.float32)
+    turned[:, inside] = below * (1 - up) + above * up
     return turned
+
+
+def relief_of(surface: Surface, sigma_cells: float) -> Grid:
+    """Return heights without the wide shape of the site, at most three robust deviations, 0 where unknown."""
+    known = surface.is_known
+    along, across = (_gaussian(n, sigma_cells) for n in known.shape)
+    smooth = along @ np.where(known, surface.heights, 0.0) @ across / np.maximum(along @ known @ across, 1e-9)
+    relief = np.where(known, surface.heights - smooth, 0.0)
+    limit = 3 * nmad(relief[known])
+    return np.clip(relief, -limit, limit)
+
+
+def _gaussian(n: int, sigma: float) -> NDArray[np.float64]:
+    """Return the matrix that smooths a column of n cells; (n, n), symmetric. Such grids are small enough for it."""
+    away = np.subtract.outer(np.arange(n), np.arange(n)) / sigma
+    return np.asarray(np.exp(-0.5 * away**2))
+
+
+def _fast_length(n: int) -> int:
+    """Return the next length from n on that has no prime factor above 5: others take a Fourier transform longer."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1
 
 
 def _apart(peaks: list[_Peak]) -> list[_Peak]:
@@ -125,10 +162,11 @@ def _apart(peaks: list[_Peak]) -> list[_Peak]:
 def _pose_of(peak: _Peak, target: Surface, source: Surface) -> Pose:
     """Return the pose of a peak, with tilt and height from a robust plane through the difference of heights."""
     cell, side = target.cell_m, int(np.ceil(np.hypot(*source.heights.shape))) + 2
-    known = turned_map(source.is_known.astype(float), peak.yaw_deg, side) > 0.99
     level = float(np.nanmedian(source.heights))
-    heights = turned_map(np.nan_to_num(source.heights, nan=level) - level, peak.yaw_deg, side)
-    rows, columns = np.nonzero(known)
+    heights, known = turned_maps(
+        np.stack((np.nan_to_num(source.heights, nan=level) - level, source.is_known)), peak.yaw_deg, side
+    )
+    rows, columns = np.nonzero(known > 0.99)
     at_row, at_column = rows + peak.shift_cells[0], columns + peak.shift_cells[1]
     inside = (at_row >= 0) & (at_row < target.heights.shape[0]) & (at_column >= 0)
     inside &= at_column < target.heights.shape[1]
@@ -147,16 +185,3 @@ def _pose_of(peak: _Peak, target: Surface, source: Surface) -> Pose:
     pivot = np.array([*xy.mean(axis=0), float(np.median(below[seen]))])
     slopes = np.arctan(plane[1:])
     return about(pivot, np.array([slopes[1], -slopes[0], 0.0]), np.zeros(3)) @ yaw
-
-
-def robust_plane(xy: NDArray[Any], heights: NDArray[Any]) -> NDArray[Any]:
-    """Fit height = a + b x + c y, ten rounds of reweighting (Tukey); returns (a, b, c). xy: (n, 2) metres."""
-    design = np.column_stack((np.ones(len(xy)), xy))
-    # From a level plane, not from least squares: a minority that moved must not tilt the start.
-    plane = np.array([float(np.median(heights)), 0.0, 0.0])
-    for _ in range(_ROUNDS):
-        rest = heights - design @ plane
-        scale = 4.685 * max(nmad(rest), 1e-6)
-        root = np.where(np.abs(rest) < scale, 1 - (rest / scale) ** 2, 0)
-        plane = np.linalg.lstsq(design * root[:, None], heights * root, rcond=None)[0]
-    return plane

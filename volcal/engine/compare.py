@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .m3c2 import Comparison, Distances, core_points
 from .parameters import Parameters
 from .pose import moved
 from .surface import Surface, frame_of, nmad, surface_of
+from .threads import at_once
 from .workfolder import WorkFolder, write_facts
 
 Report = Callable[[float, str], None]
 
 CONFIDENCE = 1.96  # 95 %, two-sided
-_MOST_CORES = 150_000
+_MOST_CORES = 100_000
 _LEAST_POINTS = 5  # in a cylinder; fewer say nothing about its spread
 _CELL_SPACINGS = 3.0
 _REACH_FACTOR = 1.3  # a normal that leans reaches less deep than its length
@@ -68,13 +68,15 @@ def compare(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
 
 def _surfaces(pre: NDArray[Any], post: NDArray[Any], cell_m: float) -> tuple[Surface, Surface]:
     low, shape = frame_of(pre, cell_m)
-    return surface_of(pre, low, shape, cell_m), surface_of(post, low, shape, cell_m)
+    before, after = at_once(lambda cloud: surface_of(cloud, low, shape, cell_m), (pre, post))
+    return before, after
 
 
 def _reach(difference: NDArray[Any], spacing: float) -> float:
     """Return 1.3 times the largest difference of heights that its neighbours confirm."""
     known = np.isfinite(difference)
-    confirmed = ndimage.median_filter(np.where(known, difference, 0.0), size=3)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(np.where(known, difference, 0.0), 1, mode="edge"), (3, 3))
+    confirmed = np.median(around, axis=(2, 3))
     return float(_REACH_FACTOR * np.abs(confirmed).max() + _LEAST_REACH_SPACINGS * spacing)
 
 

@@ -99,11 +99,13 @@ def read_points(
         with laspy.open(path, laz_backend=laspy.LazBackend.LazrsParallel) as reader:
             crs = _crs_of(reader.header, label)
             for chunk in reader.chunk_iterator(CHUNK):
-                xyz = np.column_stack((chunk.x, chunk.y, chunk.z))
+                xyz = [np.asarray(one) for one in (chunk.x, chunk.y, chunk.z)]
                 if origin is None:
-                    origin = np.floor(np.median(xyz, axis=0)) if np.isfinite(xyz).all() else np.zeros(3)
-                points[n_read : n_read + len(xyz)] = xyz - origin
-                n_read += len(xyz)
+                    middle = np.array([np.median(one[:: max(1, len(one) // 10_000)]) for one in xyz])
+                    origin = np.floor(middle) if np.isfinite(middle).all() else np.zeros(3)
+                for axis, one in enumerate(xyz):
+                    points[n_read : n_read + len(one), axis] = one - origin[axis]
+                n_read += len(chunk)
                 report(n_read / header.n_points)
     except (MemoryError, Refused):
         raise

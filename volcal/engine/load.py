@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import shapely.affinity
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from .cloud import Tidied, tidy
+from .cloud import tidy
 from .errors import Label, Refused
 from .lasfile import checked_crs, read_header, read_points
 from .parameters import Parameters
@@ -38,17 +40,21 @@ def load(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     origin: NDArray[Any] | None = None
     systems: dict[str, CRS | None] = {}
     facts: dict[str, Any] = {"clouds": {}}
-    with folder.writing(folder.state("load")) as draft:
-        boxes = []
+    # A cloud is sorted while the next one is read.
+    with folder.writing(folder.state("load")) as draft, ThreadPoolExecutor(len(CLOUDS)) as pool:
+        sorting = []
         for n, label in enumerate(CLOUDS):
             place, header = headers[label]
             told = _Part(report, f"reading {label}", 0.5 * n)
             points, origin, systems[label] = read_points(place, label, header, origin, told)
-            report(0.5 * n + 0.3, f"sorting {label}")
-            tidied = tidy(points, label, parameters)
-            np.save(draft / f"{label}.npy", tidied.points)
-            boxes.append(shapely.box(*tidied.points[:, :2].min(axis=0), *tidied.points[:, :2].max(axis=0)))
-            facts["clouds"][label] = _facts_of(tidied, header.n_points)
+            sorting.append(pool.submit(_sorted, points, label, parameters, draft))
+            del points
+        report(0.8, "sorting")
+        boxes = []
+        for label, one in zip(CLOUDS, sorting, strict=True):
+            box, facts["clouds"][label] = one.result()
+            facts["clouds"][label]["n_points"] = headers[label][1].n_points
+            boxes.append(box)
         assert origin is not None  # the first cloud chose it
         crs = _common(systems["pre"], systems["post"], given)
         if not boxes[0].intersects(boxes[1]):
@@ -78,9 +84,14 @@ class _Part:
         self._report(self._begin + 0.3 * share, self._detail)
 
 
-def _facts_of(tidied: Tidied, n_points: int) -> dict[str, Any]:
-    return {
-        "n_points": n_points,
+def _sorted(
+    points: NDArray[Any], label: Label, parameters: Parameters, draft: Path
+) -> tuple[shapely.Polygon, dict[str, Any]]:
+    """Write a cloud made ready; return the box around it and what there is to say of it."""
+    tidied = tidy(points, label, parameters)
+    np.save(draft / f"{label}.npy", tidied.points)
+    x, y = tidied.points[:, 0], tidied.points[:, 1]
+    return shapely.box(x.min(), y.min(), x.max(), y.max()), {
         "n_used": len(tidied.points),
         "n_duplicates": tidied.n_duplicates,
         "n_outliers": tidied.n_outliers,

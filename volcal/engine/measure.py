@@ -10,17 +10,19 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from .area import inside
 from .compare import CONFIDENCE
 from .nulltest import null_test
 from .parameters import Parameters
 from .pose import moved
 from .regions import Region, find_regions
 from .residualplane import ResidualPlane
-from .stability import inside
 from .volumes import Volume, volume_of
 from .workfolder import WorkFolder, write_facts
 
 Report = Callable[[float, str], None]
+
+_MOST_NULL_POINTS = 2_000  # in a disc: more would cost eight times the largest region and scatter no differently
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def measure(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     typical = (
         float(np.median([one.volume.area_m2 for one in found])) if found else 4 * core_m2 * parameters.min_region_cores
     )
+    typical = min(typical, _MOST_NULL_POINTS * spacing**2)
     null = null_test(typical, unchanged, float(np.sqrt(core_m2 * parameters.min_region_cores)), scored)
     kept = [one for one in found if abs(one.volume.net_m3) > CONFIDENCE * one.deviation_m3(null.factor)]
     kept.sort(key=lambda one: (-abs(one.volume.net_m3), one.region.area.bounds))

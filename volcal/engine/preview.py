@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from .surface import Surface
+from .rasters import closed
+from .surface import Surface, frame_of, surface_of
 
 _MOST_POINTS = 200_000
 _MOST_CELLS = 250_000  # four bytes each: 1 MB a surface
 _UNKNOWN = -32768
 
 
-def write_cloud(place: Path, points: NDArray[Any], cores: NDArray[Any], origin: NDArray[Any]) -> None:
+def write_cloud(place: Path, points: NDArray[Any], cores: NDArray[Any], core_m: float, origin: NDArray[Any]) -> None:
     """Write at most 200,000 points of the aligned second cloud. Little-endian:
 
     4 bytes "VCP1", uint32 n, float64 low[3] (site coordinates, m), float32 step[3] (m), float32 distance step (m),
     then uint16 x[n], y[n], z[n] (coordinate = low + value * step) and int16 distance[n] (times its step; -32768:
-    unknown). points: (n, 3) metres from the origin; cores: rows x, y, z, distance, level of detection.
+    unknown). points: (n, 3) metres from the origin; cores: rows x, y, z, distance, level of detection,
+    core_m apart.
     """
     chosen = np.asarray(points[:: -(-len(points) // _MOST_POINTS)])
     known = cores[np.isfinite(cores[:, 3])]
-    away, nearest = cKDTree(known[:, :2]).query(chosen[:, :2], workers=-1)
-    gap = 3 * float(np.median(away)) + 1e-9
-    distance = np.where(away <= gap, known[nearest, 3], np.nan)
+    found = surface_of(known[:, [0, 1, 3]], *frame_of(known, core_m), core_m)
+    distance = closed(found).at(chosen[:, :2])
     step = max(float(np.nanmax(np.abs(distance))), 1e-3) / 32767 if np.isfinite(distance).any() else 1e-3
     low = chosen.min(axis=0)
     steps = np.maximum(np.ptp(chosen, axis=0), 1e-3) / 65535

@@ -60,14 +60,15 @@ def publish(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     with folder.writing(folder.products) as draft:
         report(0.05, "drawing rasters")
         cell = parameters.cell_m or _CELL_SPACINGS * float(loaded["spacing_m"])
-        raster = site_raster(pre, post, cores, cell, float(facts["compare"]["core_spacing_m"]))
+        core_m = float(facts["compare"]["core_spacing_m"])
+        raster = site_raster(pre, post, cores, cell, core_m)
         _write_rasters(draft, raster, origin, loaded["epsg"])
         report(0.25, "drawing pictures")
         picture = _write_pictures(draft, raster, rows, areas, origin)
         report(0.4, "writing outlines and previews")
         write_geojson(draft / "regions.geojson", rows, on_site, loaded["epsg"])
         write_shapefile(draft / "regions.zip", rows, on_site, crs)
-        write_cloud(draft / "cloud.bin", post, cores, origin)
+        write_cloud(draft / "cloud.bin", post, cores, core_m, origin)
         grid = write_profiles(draft, raster.before, raster.after)
         grid["low"] = [float(a + b) for a, b in zip(grid["low"], origin, strict=False)]
         source = folder.input("post")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .surface import Surface, frame_of, surface_of
+from .threads import at_once
 
 _MOST_CELLS = 4_000_000
 _NODATA = -9999.0
-_HOLE_CELLS = 2  # so far an empty cell takes its nearest neighbour's height
+_HOLE_CELLS = 2  # so far an empty cell takes its neighbours' heights
 # GeoTIFF 1.1 keys and tags
 _MODEL_TYPE, _RASTER_TYPE, _PROJECTED_CRS = 1024, 1025, 3072
 _PIXEL_SCALE, _TIE_POINT, _KEY_DIRECTORY, _GDAL_NODATA = 33550, 33922, 34735, 42113
@@ -43,23 +43,35 @@ def site_raster(pre: NDArray[Any], post: NDArray[Any], cores: NDArray[Any], cell
     width, depth = np.ptp(pre[:, :2], axis=0)
     cell = max(cell_m, float(np.sqrt(width * depth / _MOST_CELLS)))
     low, shape = frame_of(pre, cell)
-    before, after = (_closed(surface_of(one, low, shape, cell)) for one in (pre, post))
+    before, after = at_once(lambda cloud: closed(surface_of(cloud, low, shape, cell)), (pre, post))
     known = cores[np.isfinite(cores[:, 3])]
     changed = np.abs(known[:, 3]) > known[:, 4]
     coarse = surface_of(np.column_stack((known[:, :2], changed)), *frame_of(pre, core_m), core_m)
     row, column = np.indices(shape)
     centres = np.column_stack((column.ravel(), row.ravel())) * cell + cell / 2 + low
     with np.errstate(invalid="ignore"):
-        return SiteRaster(before, after, (_closed(coarse).at(centres) >= 0.5).reshape(shape))
+        return SiteRaster(before, after, (closed(coarse).at(centres) >= 0.5).reshape(shape))
 
 
-def _closed(surface: Surface) -> Surface:
-    """Fill cells that chance left empty from their nearest neighbour; real holes stay."""
-    empty = ~surface.is_known
-    distance, nearest = ndimage.distance_transform_edt(empty, return_indices=True)
-    heights = surface.heights[tuple(nearest)]
-    heights[distance > _HOLE_CELLS] = np.nan
+def closed(surface: Surface) -> Surface:
+    """Fill cells that chance left empty with the mean of their neighbours, two cells far; real holes stay."""
+    heights = surface.heights
+    for _ in range(_HOLE_CELLS):
+        known = np.isfinite(heights)
+        if known.all():
+            break
+        sums = _around(np.where(known, heights, 0.0))
+        counts = _around(known.astype(np.float64))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            heights = np.where(known, heights, sums / np.where(counts > 0, counts, np.nan))
     return Surface(heights, surface.low, surface.cell_m)
+
+
+def _around(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Add up the 3 x 3 cells around each cell; nothing lies beyond the edge."""
+    wide = np.pad(values, 1)
+    tall = wide[:-2] + wide[1:-1] + wide[2:]
+    return np.asarray(tall[:, :-2] + tall[:, 1:-1] + tall[:, 2:])
 
 
 def write_geotiff(place: Path, values: NDArray[Any], surface: Surface, origin: NDArray[Any], epsg: int | None) -> None:
@@ -78,4 +90,12 @@ def write_geotiff(place: Path, values: NDArray[Any], surface: Surface, origin: N
     if not is_mask:
         tags.append((_GDAL_NODATA, "s", 0, f"{_NODATA:g}", True))
         values = np.where(np.isfinite(values), values, _NODATA).astype(np.float32)
-    tifffile.imwrite(place, values[::-1], compression="zlib", photometric="minisblack", extratags=tags, metadata=None)
+    tifffile.imwrite(
+        place,
+        values[::-1],
+        compression="zlib",
+        compressionargs={"level": 1},  # noise hardly shrinks, however long one tries
+        photometric="minisblack",
+        extratags=tags,
+        metadata=None,
+    )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import small_gicp
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from .errors import Refused
+from .plantree import PlanTree
 from .pose import Pose, about, largest_shift, moved, turn_deg
 
 _ITERATIONS = 40
@@ -89,8 +89,8 @@ class Ladder:
                 max_correspondence_distance=level.reach_m,
                 num_threads=self._threads,
                 max_iterations=_ITERATIONS,
-                rotation_epsilon=1e-6,
-                translation_epsilon=1e-4 * level.voxel_m,
+                rotation_epsilon=1e-5,
+                translation_epsilon=1e-3 * level.voxel_m,
             ).T_target_source
         return np.asarray(pose)
 
@@ -194,15 +194,16 @@ class Agreement:
 
     def __init__(self, pre: NDArray[Any], normals: NDArray[Any], post: NDArray[Any], voxel_m: float) -> None:
         self._pre, self._normals, self._voxel = pre, normals, voxel_m
-        self._tree = cKDTree(pre[:, :2])
+        self._tree = PlanTree(pre)
         self._post = post[:: max(1, len(post) // 40_000)]
         self._area = min(_n_plan_cells(pre, 2 * voxel_m), _n_plan_cells(post, 2 * voxel_m))
 
     def signed(self, pose: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the overlapping points of post (m, 3) and their heights above pre's tangent planes (m,), metres."""
         points = moved(pose, self._post)
-        away, nearest = self._tree.query(points[:, :2], distance_upper_bound=2 * self._voxel, workers=-1)
-        points, nearest = points[np.isfinite(away)], nearest[np.isfinite(away)]
+        away, nearest = self._tree.nearest(points)
+        near = away < 2 * self._voxel
+        points, nearest = points[near], nearest[near]
         normals = self._normals[nearest] * np.sign(self._normals[nearest, 2:])
         return points, ((points - self._pre[nearest]) * normals).sum(axis=1)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+
+from .plantree import PlanTree
 
 NEIGHBOURS = 12
 _BATCH = 100_000
@@ -20,11 +21,11 @@ def off_plane(points: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.flo
     """
     if len(points) <= NEIGHBOURS:
         return np.zeros(len(points)), np.full(len(points), np.inf)
-    tree = cKDTree(points[:, :2])
+    tree = PlanTree(points)
     rest, scatter = np.empty(len(points)), np.empty(len(points))
     for start in range(0, len(points), _BATCH):
         part = points[start : start + _BATCH]
-        nearest = tree.query(part[:, :2], NEIGHBOURS + 1, workers=-1)[1][:, 1:]
+        nearest = tree.neighbours(part, NEIGHBOURS + 1)[1][:, 1:]
         around = points[nearest] - part[:, None, :]
         x, y, z = (around[..., axis] - around[..., axis].mean(axis=1, keepdims=True) for axis in range(3))
         xx, xy, yy, xz, yz = ((a * b).sum(axis=1) for a, b in ((x, x), (x, y), (y, y), (x, z), (y, z)))
@@ -41,8 +42,3 @@ def is_spike(rest: NDArray[Any], scatter: NDArray[Any]) -> NDArray[np.bool_]:
     """Mark the points that lie more than six robust deviations off; an edge raises that scatter, and so stays."""
     marked: NDArray[np.bool_] = np.abs(rest) > _LIMIT * scatter
     return marked
-
-
-def without_spikes(points: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the points (n, 3) that are no spikes. They pull a pose by millimetres."""
-    return np.asarray(points[~is_spike(*off_plane(points))])

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from .coarse import robust_plane
+from .area import inside
 from .errors import Refused
 from .m3c2 import Comparison, core_points
 from .parameters import Parameters
-from .pose import Pose, about, moved
+from .plane import robust_plane
 from .surface import nmad
 
 _MOST_CORES = 20_000
@@ -22,7 +22,6 @@ _LEAST_CORES = 40
 _LEAST_SHARE = 0.005  # of the site
 _LEAST_POINTS = 5  # in a cylinder; fewer say nothing about its spread
 _VETO_NMAD = 3.0
-_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -67,33 +66,6 @@ class StableGround:
             self.places[kept], self.normals[kept], self.distance_m[kept], self.deviation_m[kept], self.polygon[kept]
         )
 
-    def closing(self) -> Pose:
-        """Return the small lift and tilt of post that close these distances best.
-
-        Weighted least squares over d + n.(t + w x p), reweighted (Tukey): point-to-plane as in Chen & Medioni 1992, but
-        each place is the mean of a cylinder of points. Lift and tilt only: these it knows better than GICP (0.1 mm
-        against 1.3 mm at 0.1 m of noise); the cylinders smooth away the fine relief that fixes the pose sideways.
-        """
-        centre = self.places.mean(axis=0)
-        width = max(float(np.ptp(self.places, axis=0).max()), 1e-9)
-        turning = np.cross((self.places - centre) / width, self.normals)
-        # In units of each place's own deviation: where an edge or a stray point spreads the cylinder, it knows less.
-        deviation = np.maximum(self.deviation_m, 0.3 * np.median(self.deviation_m))
-        design = np.column_stack((self.normals[:, 2], turning[:, :2])) / deviation[:, None]
-        distance: NDArray[np.float64] = self.distance_m / deviation
-        movement: NDArray[np.float64] = np.zeros(3)
-        for _ in range(_ROUNDS):
-            rest = distance + design @ movement
-            scale = 4.685 * max(nmad(rest), 1e-9)
-            root = np.where(np.abs(rest - np.median(rest)) < scale, 1 - ((rest - np.median(rest)) / scale) ** 2, 0)
-            movement = np.asarray(np.linalg.lstsq(design * root[:, None], -distance * root, rcond=1e-6)[0], np.float64)
-        return about(centre, np.array([*movement[1:] / width, 0.0]), np.array([0.0, 0.0, movement[0]]))
-
-    def after(self, movement: Pose) -> StableGround:
-        """Return what the distances are once post has made a small movement."""
-        along = ((moved(movement, self.places) - self.places) * self.normals).sum(axis=1)
-        return replace(self, distance_m=self.distance_m + along)
-
     def verdicts(self, *, detrended: bool) -> list[Verdict]:
         """Judge each polygon by its median against the consensus; a lone dissenter beyond 3 NMAD is not believed.
 
@@ -111,13 +83,6 @@ class StableGround:
             Verdict(one, len(part), float(np.median(part)), bool(abs(np.median(part)) <= _VETO_NMAD * within))
             for one, part in found
         ]
-
-
-def inside(area: shapely.Geometry, points: NDArray[Any]) -> NDArray[np.bool_]:
-    """Mark the points (n, 2 or more) that lie in an area."""
-    shapely.prepare(area)
-    found: NDArray[np.bool_] = shapely.contains_xy(area, points[:, 0], points[:, 1])
-    return found
 
 
 def stable_ground(

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Grid = NDArray[np.float64]
 
@@ -58,16 +57,6 @@ def surface_of(points: NDArray[Any], low: tuple[float, float], shape: tuple[int,
     with np.errstate(invalid="ignore"):
         means = np.bincount(flat, weights=heights, minlength=n_cells) / counts
     return Surface(means.reshape(shape), low, cell_m)
-
-
-def relief_of(surface: Surface, sigma_cells: float) -> Grid:
-    """Return heights without the wide shape of the site, at most three robust deviations, 0 where unknown."""
-    known = surface.is_known
-    weights = ndimage.gaussian_filter(known.astype(float), sigma_cells)
-    smooth = ndimage.gaussian_filter(np.where(known, surface.heights, 0.0), sigma_cells) / np.maximum(weights, 1e-9)
-    relief = np.where(known, surface.heights - smooth, 0.0)
-    limit = 3 * nmad(relief[known])
-    return np.clip(relief, -limit, limit)
 
 
 def nmad(numbers: NDArray[Any]) -> float:

@@ -10,8 +10,8 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
+from .area import inside
 from .spikes import NEIGHBOURS, is_spike, off_plane
-from .stability import inside
 
 _TILE_POINTS = 150_000  # a triangulation takes about 0.5 kB a point
 _MARGIN_SPACINGS = 5.0

@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .threads import at_once
 from .tin import Cells, cells_of, heights_in
 
 _CELL_SPACINGS = 0.5
@@ -53,7 +54,7 @@ def volume_of(
     cell = _CELL_SPACINGS * spacing_m
     cell *= max(1.0, float(np.sqrt(area.area / cell**2 / _MOST_CELLS)))
     cells = cells_of(area, cell)
-    before, after = (heights_in(area, one, cells, spacing_m) for one in (pre, post))
+    before, after = at_once(lambda cloud: heights_in(area, cloud, cells, spacing_m), (pre, post))
     difference = after.heights_m - before.heights_m
     known = np.isfinite(difference)
     smooth = _smoothed(cells, np.where(known, difference, 0.0), known, _SMOOTH_SPACINGS * spacing_m / cell)
