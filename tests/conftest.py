@@ -43,3 +43,22 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.workbench.settings"
 import django  # noqa: E402
 
 django.setup()
+
+import pytest  # noqa: E402
+from django.test import TransactionTestCase  # noqa: E402
+from pytest_django import DjangoDbBlocker  # noqa: E402
+
+from tests.workbench import database  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    with django_db_blocker.unblock():
+        database.keep()
+
+
+def _restore(self: TransactionTestCase) -> None:
+    database.restore()
+
+
+TransactionTestCase._fixture_teardown = _restore  # type: ignore[method-assign]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from django.core.management import call_command
 from django.db.models import F
 from django.test import override_settings
 from hypothesis import HealthCheck, settings
@@ -28,6 +27,7 @@ from jobs.reconcile import reconcile
 from jobs.slices import later
 from jobs.states import FINAL, ItemStatus, JobStatus
 from jobs.steps import TransitionRefused
+from tests.workbench import database
 from tests.workbench.rows import assert_counters_are_exact, make_due, make_job, work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -41,7 +41,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        call_command("flush", interactive=False, verbosity=0)
+        database.restore()
         self.cancelled: set[int] = set()
         self.archived: set[int] = set()
         self.max_jobs = 2
@@ -60,6 +60,8 @@ class QueueMachine(RuleBasedStateMachine):
             reconcile()
             work()
             self.everything_adds_up()
+            if not Job.objects.exclude(status__in=FINAL).exists():
+                return
         assert not Job.objects.exclude(status__in=FINAL).exclude(status=JobStatus.WAITING).exists()
 
     @rule(target=jobs, n=st.integers(1, 4), priority=st.sampled_from([50, 100]), chained=st.booleans())
