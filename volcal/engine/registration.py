@@ -15,7 +15,7 @@ from .plantree import PlanTree
 from .pose import Pose, about, largest_shift, moved, turn_deg
 
 _ITERATIONS = 40
-_MOST_SOURCE_POINTS = 15_000
+_MOST_SOURCE_POINTS = 15_000  # of post at each level: enough to tell hypotheses apart
 _LEAST_AGREEMENT = 0.5
 _LEAST_GAP = 0.1
 _NEIGHBOURS = 12
@@ -61,16 +61,13 @@ def base_voxel(spacing_m: float, width_m: float) -> float:
 class Ladder:
     """Two clouds prepared at each level once, registered from any number of starts."""
 
-    def __init__(
-        self, pre: NDArray[Any], post: NDArray[Any], levels: list[Level], threads: int, most_source: int | None = None
-    ) -> None:
-        """most_source: about so many points of post at each level; None: all."""
+    def __init__(self, pre: NDArray[Any], post: NDArray[Any], levels: list[Level], threads: int) -> None:
         self.levels = levels
         self._threads = threads
         self._pairs = []
         for level in reversed(levels):  # each coarser level thins the one before
             pre, post = (thinned(one, level.voxel_m) for one in (pre, post))
-            step = max(1, len(post) // (most_source or len(post)))
+            step = max(1, len(post) // _MOST_SOURCE_POINTS)
             (target, tree), (source, _) = _prepared(pre, threads), _prepared(post[::step], threads)
             self._pairs.append((target, tree, source))
         self._pairs.reverse()
@@ -122,7 +119,7 @@ def _prepared(points: NDArray[Any], threads: int) -> tuple[small_gicp.PointCloud
 def search_ladder(pre: NDArray[Any], post: NDArray[Any], base_m: float, threads: int) -> Ladder:
     """Prepare the two coarse levels that compare hypotheses. pre, post: (n, 3), thinned to the base voxel."""
     levels = [Level(6 * base_m, 16 * base_m), Level(3 * base_m, 6 * base_m)]
-    return Ladder(pre, post, levels, threads, _MOST_SOURCE_POINTS)
+    return Ladder(pre, post, levels, threads)
 
 
 def search(ladder: Ladder, starts: list[Pose], *, min_overlap: float, report: Callable[[float], None]) -> Found:

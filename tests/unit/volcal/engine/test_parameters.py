@@ -1,12 +1,15 @@
 """What a person may choose, and how a wrong choice is named."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from volcal.engine.errors import InvalidParameter
 from volcal.engine.parameters import Parameters
+from volcal.engine.stages import STAGES
 
 ENGINE = Path(__file__).resolve().parents[4] / "volcal" / "engine"
 
@@ -55,3 +58,14 @@ def test_the_engine_imports_neither_django_nor_the_desk():
             known = {"django", "jobs", "uploads", "captioning", "orchestrator", "volcal"}
             wrong += [f"{path.name}:{node.lineno} imports {name}" for name in names if name.split(".")[0] in known]
     assert wrong == []
+
+
+def test_only_the_stage_that_triangulates_loads_scipy():
+    stages = ", ".join(f"volcal.engine.{one}" for one in STAGES if one != "measure")
+    text = f"import {stages}, sys; print('scipy' in sys.modules)"
+
+    said = subprocess.run(
+        [sys.executable, "-c", text], cwd=ENGINE.parents[1], capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout.split() == ["False"]
