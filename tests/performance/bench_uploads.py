@@ -24,6 +24,7 @@ from tests.workbench.tus import Service, Wire, database, free_port
 N_UPLOADS = 16
 PEER = Path(__file__).resolve().parents[1] / "node"
 N_ROUNDS = 2
+MOST_MEMORY_BYTES = 150_000_000
 
 pytestmark = [
     pytest.mark.slow,
@@ -133,3 +134,4 @@ def test_sixteen_parallel_uploads(tmp_path):
     for what in ("acknowledged_seconds", "on_disk_seconds"):
         ours, theirs = (statistics.median(getattr(load, what) for load in loads) for loads in found.values())
         print(f"{what}: {ours:.2f} against {theirs:.2f} s, ratio {ours / theirs:.2f}")
+    assert max(load.rss_bytes for load in found["ours"]) <= MOST_MEMORY_BYTES
