@@ -127,6 +127,8 @@ _WORDS = {
     "JOB_RETRIED": gettext_lazy("Failed items retried"),
     "JOB_ARCHIVED": gettext_lazy("Archived"),
     "JOB_RESTORED": gettext_lazy("Restored"),
+    "QUEUE_REORDERED": gettext_lazy("Put in another order"),
+    "LIMITS_CHANGED": gettext_lazy("Limits changed"),
 }
 
 

@@ -30,7 +30,7 @@ function options(figure) {
     cursor: { y: false, points: { size: 6 } },
     legend: { show: false },
     scales: {
-      x: { range: (plot, from, to) => (to - from < 120 ? [from - 60, to + 60] : [from, to]) }, // one minute is a place too
+      x: { range: (plot, from, to) => (plot.data[0].length > 1 ? [from, to] : [from - 60, from + 60]) },
       y: { range: (plot, min, max) => [0, Math.max(1, max)] },
     },
     axes: [

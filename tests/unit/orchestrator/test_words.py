@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +19,7 @@ SCRIPTS = sorted((PROJECT / "static" / "desk").glob("*.js"))
 ANSWERS = sorted({*PROJECT.glob("*/pages/*.py"), PROJECT / "orchestrator" / "answers.py"})
 
 # What is the same in every language: names, units, and what stands for itself.
-SAME_EVERYWHERE = re.compile(r"Job desk|sha256|\bpx\b|m[²³]|EPSG:\d+")
+SAME_EVERYWHERE = re.compile(r"Job desk|sha256|\bHTTP\b|\bpx\b|m[²³]|EPSG:\d+")
 READ_ALOUD = ("title", "placeholder", "aria-label", "alt")
 LITERAL = {"code", "kbd", "script", "style"}  # typed, never translated
 TRANSLATED = re.compile(
@@ -157,3 +161,30 @@ def test_a_script_takes_its_words_from_the_page(script: Path) -> None:
     found += [match["words"] for match in SENTENCE_IN_SCRIPT.finditer(code)]
 
     assert found == []
+
+
+# --- What translators get
+
+
+@pytest.mark.skipif(shutil.which("xgettext") is None, reason="GETTEXT IS MISSING: nobody collected words to translate.")
+def test_translators_get_a_list_of_all_words(tmp_path: Path) -> None:
+    shutil.copytree(PROJECT / "templates", tmp_path / "templates")
+    for answers in ANSWERS:
+        kept = tmp_path / answers.relative_to(PROJECT)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(answers, kept)
+    (tmp_path / "locale").mkdir()
+
+    made = subprocess.run(
+        [sys.executable, "-m", "django", "makemessages", "--locale", "de"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
+        check=True,
+    )
+
+    assert "warning" not in made.stdout + made.stderr
+    words = (tmp_path / "locale/de/LC_MESSAGES/django.po").read_text()
+    assert 'msgid "Choose at least one picture to upload."' in words
+    assert 'msgid "No surveys yet"' in words
