@@ -23,6 +23,4 @@ ENV PATH=/venv/bin:$PATH \
 USER 10001
 VOLUME ["/data", "/workspace"]
 EXPOSE 8000 1080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-    CMD ["python", "-c", "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health', timeout=4)"]
 CMD ["python", "manage.py", "up", "--only", "web"]
