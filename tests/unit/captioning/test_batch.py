@@ -6,6 +6,7 @@ from django.test.utils import CaptureQueriesContext
 
 from captioning import batch, ledger, selection
 from captioning.gateway import Attempt, Mode, Usage
+from captioning.image_filter import ImageFilter
 from captioning.models import Image, Provider
 from captioning.selection import Selection, Wanted
 from jobs.creation import EmptyJob, create
@@ -159,6 +160,24 @@ def test_a_large_selection_is_read_in_pages_and_not_image_by_image(ada, plain):
     assert sum(1 for _ in chosen) == sum(1 for _ in chosen) == 12_000
     assert len(queries) == 3 * 2 + 1  # a page of images and one of captions each, and the empty page at the end
     assert selection.PAGE == 5_000
+
+
+def test_a_filter_is_evaluated_once_however_many_pages_match(ada, plain):
+    dataset = make_dataset(ada, "many")
+    Image.objects.bulk_create(
+        Image(
+            dataset=dataset, path=f"{n}.png", sha256=f"{n:064x}", stored_as="x", format="PNG", size=1, width=1, height=1
+        )
+        for n in range(6_000)
+    )
+    wanted = [Wanted(plain.pk, "plain", plain.current_id)]
+
+    with CaptureQueriesContext(connection) as queries:
+        chosen = Selection(wanted, dataset_id=dataset.pk, among=ImageFilter(search="png"))
+
+    assert (chosen.n_images, len(list(chosen))) == (6_000, 6_000)
+    assert [item.image_path for item in chosen][:2] == ["0.png", "1.png"]
+    assert len([one for one in queries if "to_tsvector" in one["sql"]]) == 1
 
 
 # --- Who answers
