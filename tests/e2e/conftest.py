@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.e2e.steps import clear_queue
 from tests.faults.desk import Desk, temporary_folder
 
 # How long a condition may take on a machine that is busy with other things; met conditions do not wait.
@@ -33,11 +35,10 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    """A fresh desk, as a newcomer starts it."""
+@contextmanager
+def open_desk(**variables: str) -> Iterator[Desk]:
     with temporary_folder() as folder:
-        desk = Desk(folder)
+        desk = Desk(folder, **variables)
         try:
             desk.start()
             yield desk
@@ -45,15 +46,43 @@ def desk() -> Iterator[Desk]:
             desk.end()
 
 
+@pytest.fixture(scope="session")
+def shared_desk() -> Iterator[Desk]:
+    with open_desk() as desk:
+        yield desk
+
+
+@pytest.fixture
+def desk(shared_desk: Desk) -> Desk:
+    """The desk of all journeys, with an empty queue that runs; starting one takes longer than most journeys."""
+    clear_queue(shared_desk)
+    return shared_desk
+
+
+@pytest.fixture
+def fresh_desk() -> Iterator[Desk]:
+    """A desk of one's own, as a newcomer starts it."""
+    with open_desk() as desk:
+        yield desk
+
+
 @pytest.fixture
 def page(browser: Browser, desk: Desk) -> Iterator[Page]:
-    """A tab. A broken policy or a fault of a script fails the test that it happened in."""
+    with open_tab(browser, desk) as page:
+        yield page
+
+
+@contextmanager
+def open_tab(browser: Browser, desk: Desk) -> Iterator[Page]:
+    """Open a tab. A broken policy or a fault of a script fails the test that it happened in."""
     context = browser.new_context(base_url=desk.address, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
-    yield page
-    context.close()
+    try:
+        yield page
+    finally:
+        context.close()
     assert faults == []

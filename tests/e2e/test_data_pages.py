@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.faults.desk import Desk, temporary_folder
+from tests.e2e.steps import is_marked, mark
+from tests.faults.desk import Desk
 from tests.pictures import png
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 LONGEST_JOB_MS = 300_000
-AXE = Path(__file__).parents[1] / "node" / "node_modules" / "axe-core" / "axe.min.js"
 # Files made in the page, as a drag from the desktop brings them: [name, bytes in base64].
 DROP = """
 ([target, files]) => {
@@ -33,17 +30,6 @@ DROP = """
   }
 }
 """
-
-
-@pytest.fixture(scope="module")
-def desk() -> Iterator[Desk]:
-    with temporary_folder() as folder:
-        desk = Desk(folder)
-        try:
-            desk.start()
-            yield desk
-        finally:
-            desk.end()
 
 
 def shelf(page: Page, name: str, n: int, *, captioned: bool = False) -> list[int]:
@@ -234,7 +220,45 @@ def test_a_job_is_tried_and_then_started(page: Page) -> None:
     page.get_by_role("button", name="Start the job").click()
 
     page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}$"))
+    mark(page)
     expect(page.locator("h1")).to_contain_text("Colours and composition: demo")
+    expect(page.locator("h1 + span")).to_have_text("completed", timeout=LONGEST_JOB_MS)
+    expect(page.locator(".caption-card")).to_have_count(7)
+    expect(page.locator(".figures")).to_contain_text("Latency p50 / p95")
+    assert is_marked(page)
+
+    page.get_by_role("link", name="Change and repeat").click()
+    expect(page.get_by_label("Data set")).to_have_value("demo")
+    expect(page.get_by_role("checkbox", name="Colours and composition")).to_be_checked()
+
+
+def test_a_wording_is_tried_before_it_is_saved(page: Page) -> None:
+    page.goto("/perspectives/new?from=colours_and_composition")
+    page.get_by_label("As text").fill("Tried: {colour_summary}")
+    page.get_by_label("answered by").select_option("local-vision")
+
+    page.get_by_role("button", name="Try the wording as it is typed").click()
+
+    sample = page.locator("#sample")
+    expect(sample.locator(".caption-text")).to_contain_text("Tried: Colours:", timeout=LONGEST_JOB_MS)
+    expect(sample).to_contain_text("nothing was written to the picture")
+    page.get_by_label("Title").fill("Saved after all")
+    page.get_by_role("button", name="Create").click()
+    expect(page.locator("h1")).to_have_text("Saved after all")
+
+
+def test_a_data_set_is_deleted_and_brought_back(page: Page) -> None:
+    shelf(page, "whole", 3)
+    page.goto("/datasets/whole")
+
+    page.locator("summary").get_by_text("Delete", exact=True).click()
+    page.get_by_role("button", name="Delete the data set").click()
+    page.wait_for_url("**/datasets")
+    expect(page.locator("table")).not_to_contain_text("whole")
+    page.locator(".undo", has_text="whole").get_by_role("button", name="Undo").click()
+
+    expect(page.locator(".message.success")).to_have_text("“whole” is back with 3 pictures.")
+    expect(page.locator("#grid .tile")).to_have_count(3)
 
 
 def test_review_and_grid_work_without_scripts(browser: Browser, page: Page, desk: Desk) -> None:
@@ -259,29 +283,3 @@ def test_review_and_grid_work_without_scripts(browser: Browser, page: Page, desk
     plain.get_by_role("button", name="Undo").click()
     expect(plain.locator(".tile")).to_have_count(2)
     context.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_a_serious_fault_of_accessibility(browser: Browser, page: Page, desk: Desk, scheme: Any) -> None:
-    assert AXE.exists(), "npm ci in tests/node brings axe-core"
-    if scheme == "light":
-        shelf(page, "seen", 3, captioned=True)
-    context = browser.new_context(base_url=desk.address, color_scheme=scheme, viewport={"width": 1280, "height": 900})
-    looked = context.new_page()
-    faults = []
-    for address in (
-        "/datasets", "/datasets/seen", "/datasets/seen?state=rejected", "/review?dataset=seen", "/review?dataset=none",
-        "/jobs/new?dataset=seen", "/perspectives", "/perspectives/objects", "/perspectives/objects/edit",
-        "/perspectives/new", "/providers",
-    ):  # fmt: skip
-        looked.goto(address)
-        expect(looked.locator("main")).to_be_visible()
-        looked.evaluate(AXE.read_text())
-        found = looked.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
-        faults += [
-            (address, one["id"], one["nodes"][0]["html"][:200])
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
-    context.close()
-    assert faults == []
