@@ -1,6 +1,6 @@
 // What the administration's skin leaves to be desired: names for screen readers, and times as the viewer reads them.
 
-import(new URL("times.js", document.currentScript.src));
+const times = new URL("times.js", document.currentScript.src);
 
 // These come into the page after it has loaded.
 function nameLatecomers() {
@@ -17,6 +17,7 @@ function nameLatecomers() {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  import(times);
   // Fields in a list are named by their column and row.
   for (const field of document.querySelectorAll("#result_list td :is(input, select):not([type=hidden])")) {
     if (field.labels.length || field.hasAttribute("aria-label")) continue;
