@@ -14,7 +14,7 @@ from django.conf import settings  # noqa: E402
 
 from jobs import relay  # noqa: E402  it and the consumers need the models
 from jobs.routing import websocket_urlpatterns  # noqa: E402
-from orchestrator import backpressure  # noqa: E402
+from orchestrator import backpressure, proxies  # noqa: E402
 
 
 class MeasuredRequest(ASGIRequest):
@@ -31,7 +31,9 @@ class DeskHandler(ASGIHandler):
     request_class = MeasuredRequest
 
 
-application = ProtocolTypeRouter({"http": DeskHandler(), "websocket": URLRouter(websocket_urlpatterns)})
+application = proxies.OwnScheme(
+    ProtocolTypeRouter({"http": DeskHandler(), "websocket": URLRouter(websocket_urlpatterns)})
+)
 backpressure.install()
 if settings.IN_WEB:
     relay.start()

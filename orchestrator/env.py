@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import MutableMapping, Sequence
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -67,6 +68,17 @@ def boolean(name: str, default: bool) -> bool:
 def words(name: str, default: Sequence[str] = ()) -> list[str]:
     """Read a list separated by commas, spaces or both."""
     return re.split(r"[,\s]+", text(name).strip(", ")) if text(name).strip(", ") else list(default)
+
+
+def networks(name: str) -> list[str]:
+    """Read a list of addresses and networks, such as 10.0.0.0/8."""
+    named = words(name)
+    for network in named:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            raise InvalidVariable(name, f"{network!r} is no network; write one as 10.0.0.0/8.") from None
+    return named
 
 
 def choice(name: str, allowed: Sequence[str], default: str) -> str:

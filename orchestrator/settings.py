@@ -42,7 +42,7 @@ API_ACCESS = env.choice("API_ACCESS", ["open", "token"], "open" if _is_loopback(
 ALLOW_OPEN = env.boolean("ALLOW_OPEN", False)
 BOUND_TO_LOOPBACK = _is_loopback(HOST)
 PUBLIC_FAMILIES = env.words("PUBLIC_FAMILIES")
-TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 
 # --- Folders and keys

@@ -10,6 +10,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
 django.setup(set_prefix=False)
 
+from orchestrator import proxies  # noqa: E402
 from uploads import storage, tus  # noqa: E402  they need the models
 from uploads.threads import slowly  # noqa: E402
 
@@ -18,7 +19,7 @@ logging.getLogger("uvicorn").handlers.clear()  # what it says becomes one of our
 logging.getLogger("uvicorn").propagate = True
 
 
-async def application(
+async def _serve(
     scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
     if scope["type"] == "lifespan":
@@ -42,3 +43,6 @@ async def _live(receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awa
         else:
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+application = proxies.OwnScheme(_serve)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network
 
-from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
+from orchestrator import proxies
 from orchestrator.problems import TooManyRequests
 
 from .models import Allowance
@@ -63,26 +63,13 @@ def spend(request: HttpRequest, purpose: str, *, per_minute: int) -> None:
 def address_of(request: HttpRequest) -> str:
     """Tell who asks: the peer, or whom a trusted proxy speaks for. An IPv6 client is all of its /64."""
     peer = request.META.get("REMOTE_ADDR", "")
-    if _is_trusted(peer):
+    if proxies.is_trusted(peer):
         forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-        peer = next((address for address in reversed(forwarded) if not _is_trusted(address)), peer)
-    address = _parsed(peer)
+        peer = next((address for address in reversed(forwarded) if not proxies.is_trusted(address)), peer)
+    address = proxies.parse(peer)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, 64), strict=False))
     return str(address) if address is not None else "unknown"
-
-
-def _is_trusted(text: str) -> bool:
-    address = _parsed(text)
-    return address is not None and any(address in ip_network(net, strict=False) for net in settings.TRUSTED_PROXIES)
-
-
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _forget() -> None:

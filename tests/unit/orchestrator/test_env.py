@@ -164,6 +164,15 @@ def test_an_unknown_name_in_the_file_warns_and_is_kept(tmp_path, caplog):
     assert environment["PROT"] == "1"
 
 
+def test_networks_are_checked_when_they_are_read(monkeypatch):
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8, ::1")
+    assert env.networks("TRUSTED_PROXIES") == ["10.0.0.0/8", "::1"]
+
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8, proxy")
+    with pytest.raises(env.InvalidVariable, match="'proxy' is no network"):
+        env.networks("TRUSTED_PROXIES")
+
+
 @pytest.mark.parametrize("line", ["just words", "1X=2", "=5"])
 def test_a_broken_line_of_the_file_is_refused_by_its_number(tmp_path, line):
     (tmp_path / ".env").write_text(f"PORT=1\n{line}\n")
@@ -196,7 +205,7 @@ def test_a_malformed_value_stops_a_command_in_one_line(tmp_path):
 
 def test_every_variable_that_the_settings_read_is_in_the_table():
     calls = re.findall(
-        r"\benv\.(?:text|integer|boolean|words|choice|seconds|secret)\(\s*\"([A-Z0-9_]+)\"",
+        r"\benv\.(?:text|integer|boolean|words|networks|choice|seconds|secret)\(\s*\"([A-Z0-9_]+)\"",
         (PROJECT / "orchestrator" / "settings.py").read_text(encoding="utf-8"),
     )
 
@@ -205,7 +214,7 @@ def test_every_variable_that_the_settings_read_is_in_the_table():
 
 
 def test_only_the_settings_read_the_environment():
-    reads = re.compile(r"\bos\.(environ|getenv)\b|\benv\.(text|integer|boolean|words|choice|seconds|secret)\(")
+    reads = re.compile(r"\bos\.(environ|getenv)\b|\benv\.(text|integer|boolean|words|networks|choice|seconds|secret)\(")
     readers = {
         path.relative_to(PROJECT).as_posix()
         for app in ("orchestrator", "jobs", "captioning", "uploads", "volcal")
