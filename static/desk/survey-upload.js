@@ -114,11 +114,13 @@ form?.addEventListener("submit", async (event) => {
 // --- sending
 
 function wayTo(line) {
-  // A file that has its length goes on where it is; a new one is told its length first. One that somebody began without
-  // saying a length gets it with the last bytes.
+  // A file that has its length goes on where it is; a new one is told its length first, by asking to create it at its
+  // own address, which a foreign tusd does not know. There, and where somebody began without saying a length, the last
+  // bytes bring it.
   const { address, length, offset } = line.dataset;
   if (length) return { uploadUrl: address };
-  return Number(offset) > 0 ? { uploadUrl: address, uploadLengthDeferred: true } : { endpoint: address };
+  const isToldLast = Number(offset) > 0 || box.dataset.tusServer === "tusd";
+  return isToldLast ? { uploadUrl: address, uploadLengthDeferred: true } : { endpoint: address };
 }
 
 function isOther(line, file) {

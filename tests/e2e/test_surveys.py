@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.e2e.conftest import open_desk, open_tab
+from tests.faults.desk import free_port
 from tests.scenes import scene
+from tests.workbench.tusd import Tusd
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -64,3 +67,23 @@ def test_a_file_that_is_no_cloud_ends_with_words_that_name_it(page: Page, tmp_pa
 
     expect(page.get_by_role("alert")).to_contain_text("post:", timeout=MEASURED_MS)
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_files_go_to_a_foreign_tusd_where_one_takes_the_uploads(browser: Browser, tmp_path: Path) -> None:
+    files = scene(4, n_points=20_000, extent_m=150).write(tmp_path)
+    port = free_port()
+    variables = {"TUS_SERVER": "tusd", "TUS_ENDPOINT": f"http://127.0.0.1:{port}/files", "TUSD_HOOK_SECRET": "ours"}
+    with open_desk(**variables) as desk:
+        uploads = desk.var_dir / "media" / "tusd"
+        with Tusd(uploads, port, f"http://tusd:ours@127.0.0.1:{desk.port}/tusd_hook"), open_tab(browser, desk) as page:
+            page.goto("/surveys/new")
+            page.locator("#file-pre").set_input_files([files.post, files.pre])
+            page.get_by_role("button", name="Create and upload").click()
+
+            for label in ("pre", "post"):
+                expect(page.locator(f'[data-label="{label}"] [data-said]')).to_contain_text("Complete")
+            page.reload()
+            for label in ("pre", "post"):
+                expect(page.locator(f"#file-{label}")).to_be_disabled()
+        arrived = {path.stat().st_size for path in uploads.iterdir() if path.suffix != ".info"}
+        assert arrived >= {files.pre.stat().st_size, files.post.stat().st_size}

@@ -17,6 +17,14 @@ from uuid import uuid4
 import requests
 
 VERSION = {"Tus-Resumable": "1.0.0"}
+# As tusd lets pages of any origin in, unless told otherwise.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, HEAD, PATCH, OPTIONS, GET, DELETE",
+    "Access-Control-Allow-Headers": "Content-Type, Tus-Resumable, Upload-Defer-Length, Upload-Length, Upload-Metadata,"
+    " Upload-Offset, X-HTTP-Method-Override, X-Request-ID",
+    "Access-Control-Expose-Headers": "Location, Tus-Resumable, Upload-Defer-Length, Upload-Length, Upload-Offset",
+}
 
 
 def hook_body(kind: str, upload: dict[str, Any], request: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -122,7 +130,7 @@ class Tusd:
 
             def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
                 self.send_response(status)
-                for name, value in {**VERSION, **headers, "Content-Length": str(len(body))}.items():
+                for name, value in {**VERSION, **CORS, **headers, "Content-Length": str(len(body))}.items():
                     self.send_header(name.replace("_", "-"), value)
                 self.end_headers()
                 self.wfile.write(body)
@@ -135,6 +143,9 @@ class Tusd:
             @property
             def upload_id(self) -> str:
                 return self.path.rpartition("/")[2]
+
+            def do_OPTIONS(self) -> None:
+                self.answer(200)
 
             def do_POST(self) -> None:
                 length = self.headers.get("Upload-Length")

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -65,7 +66,8 @@ def _row(survey: Any) -> dict[str, Any]:
 @login_required
 @require_safe
 def new(request: HttpRequest) -> HttpResponse:
-    response = render(request, "volcal/new.html", {"files": [{"label": label} for label in Label]})
+    context = {"files": [{"label": label} for label in Label], "tus_server": settings.TUS_SERVER}
+    response = render(request, "volcal/new.html", context)
     return _with_uploads(response, request)
 
 
@@ -145,7 +147,8 @@ def _files_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
                 "address": address_of(files[label.value], request) if label.value in files else "",
             }
             for label in Label
-        ]
+        ],
+        "tus_server": settings.TUS_SERVER,
     }
 
 
