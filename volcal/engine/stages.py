@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 
 from .parameters import Parameters
-from .workfolder import WorkFolder
 
 STAGES: tuple[str, ...] = ("load", "align", "compare", "measure", "publish")
 
@@ -20,6 +19,9 @@ def run(stage: str, folder: Path, parameters: Parameters, report: Callable[[floa
     """
     if stage not in STAGES:
         raise ValueError(f"Unknown stage {stage}; the stages are {', '.join(STAGES)}.")
-    # Imported here: a process runs one stage and must not pay for the libraries of the others.
+    # Imported here: a process runs one stage and must not pay for the libraries of the others, nor the desk, which only
+    # names the stages, for any.
+    from .workfolder import WorkFolder
+
     work = getattr(import_module(f"{__package__}.{stage}"), stage)
     work(WorkFolder(folder), parameters, report)
