@@ -249,7 +249,7 @@ def test_pictures_and_data_sets_are_deleted(ada_browses, ada):
     assert ada_browses.post(f"/images/{image.pk}/delete").headers["Location"] == "/datasets/birds"
     assert not dataset.images.exists()
     assert ada_browses.post("/datasets/birds/delete").headers["Location"] == "/datasets"
-    assert not Dataset.objects.exists()
+    assert not Dataset.objects.visible_to(ada).exists()
 
 
 def test_nobody_changes_somebody_elses_data_set(bob_browses, ada):
