@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import BooleanField, Count, Func, Min, Q
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import select_template
@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
-from jobs import cloning, latency, ordering, tallies
+from jobs import cloning, latency, ordering, sql, tallies
 from jobs.models import Job, JobItem, Lane
 from jobs.querysets import JobQuerySet
 from jobs.states import ItemStatus
@@ -28,7 +28,7 @@ from orchestrator.problems import Conflict, Invalid, NotFound
 from .items import items_context
 
 # Failures that are read to group them by cause; a job with more says so.
-FAILURES_READ = 2000
+FAILURES_READ = 1000
 EVENTS_A_PAGE = 100
 TABS = ("items", "timeline", "configuration")
 
@@ -41,14 +41,6 @@ class Cause:
     n: int
     example: str
     permanent: bool
-
-
-class Every(Func):
-    """True where all rows of a group are."""
-
-    function = "bool_and"
-    output_field = BooleanField()
-    contains_aggregate = True
 
 
 @login_required
@@ -106,17 +98,7 @@ def _progress_context(shown: Any) -> dict[str, Any]:
 
 def _causes(shown: Job) -> list[Cause]:
     """Group what failed by its error code, most frequent first."""
-    first = shown.items.failed().order_by("seq").values("pk")[:FAILURES_READ]
-    groups = (
-        JobItem.objects.filter(pk__in=first)
-        .values_list("error_code")
-        .annotate(n=Count("pk"), first=Min("seq"), permanent=Every("error_permanent"))
-        .order_by("-n", "error_code")
-    )
-    found = list(groups)
-    seqs = [group[2] for group in found]
-    errors = dict(shown.items.filter(seq__in=seqs).values_list("seq", "error"))
-    return [Cause(code, n, errors.get(seq) or "", permanent) for code, n, seq, permanent in found]
+    return [Cause(*row) for row in sql.rows("causes", {"job": shown.pk, "most": FAILURES_READ})]
 
 
 def _tab_context(request: HttpRequest, shown: Any, tab: str) -> dict[str, Any]:
