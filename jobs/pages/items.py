@@ -20,7 +20,7 @@ from jobs.states import ItemStatus
 from orchestrator.logs import without_secrets
 from orchestrator.problems import Invalid
 
-ITEMS_A_PAGE = 50
+ITEMS_A_PAGE = 25  # as many as jobs: the table is drawn anew with every event
 # Items that one look walks over in search of matches: some 50 ms. What lies behind is one click further.
 WALK = 100_000
 LONGEST_SEARCH = 200

@@ -174,15 +174,15 @@ def test_a_job_page_costs_the_same_number_of_queries_however_many_items_it_has(a
 
 
 def test_items_are_paged_by_their_number(ada_browses, ada):
-    job = make_job(60, by=ada)
+    job = make_job(40, by=ada)
 
     first = ada_browses.get(f"/jobs/{job.job_id}")
-    second = ada_browses.get(f"/jobs/{job.job_id}?after=49")
+    second = ada_browses.get(f"/jobs/{job.job_id}?after=24")
 
-    assert f"/jobs/{job.job_id}?after=49" in first.content.decode()
-    assert "49.jpg" in first.content.decode()
-    assert "50.jpg" not in first.content.decode()
-    assert "50.jpg" in second.content.decode()
+    assert f"/jobs/{job.job_id}?after=24" in first.content.decode()
+    assert "24.jpg" in first.content.decode()
+    assert "25.jpg" not in first.content.decode()
+    assert "25.jpg" in second.content.decode()
     assert "Next items" not in second.content.decode()
 
 
