@@ -6,6 +6,8 @@ from django.apps import AppConfig, apps
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models.signals import post_migrate
 
+from orchestrator import schedules
+
 
 class CaptioningConfig(AppConfig):
     name = "captioning"
@@ -35,7 +37,4 @@ def _bring_up_to_date(using: str = DEFAULT_DB_ALIAS, **kwargs: Any) -> None:
 
     library.load_shipped()
     provider_sources.load()
-    apps.get_model("django_q", "Schedule").objects.using(using).get_or_create(
-        name="empty trash",
-        defaults={"func": "captioning.trash.empty", "schedule_type": "I", "minutes": 10, "repeats": -1},
-    )
+    schedules.every(10, "captioning.trash.empty", name="empty trash", using=using, apps=apps)

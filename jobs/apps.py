@@ -3,6 +3,8 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
+from orchestrator import schedules
+
 
 class JobsConfig(AppConfig):
     name = "jobs"
@@ -25,10 +27,7 @@ def _make_standing_rows(using: str, apps: Any = apps, **kwargs: object) -> None:
     for name in QueueName:
         apps.get_model("jobs", "Queue").objects.using(using).get_or_create(name=name.value)
     apps.get_model("jobs", "EventStream").objects.using(using).get_or_create(job=None)
-    apps.get_model("django_q", "Schedule").objects.using(using).get_or_create(
-        name="reconcile",
-        defaults={"func": "jobs.reconcile.reconcile", "schedule_type": "I", "minutes": 1, "repeats": -1},
-    )
+    schedules.every(1, "jobs.reconcile.reconcile", name="reconcile", using=using, apps=apps)
 
 
 def _begin_with_a_slice(**kwargs: object) -> None:

@@ -62,7 +62,8 @@ class JobQuerySet(models.QuerySet):
         return self.filter(words)
 
     def with_counts(self) -> JobQuerySet:
-        """Give each fetched job n_completed, n_failed, n_cancelled, n_closed, progress (percent) and total_cost_usd.
+        """Give each fetched job n_completed, n_failed, n_cancelled, n_closed, n_open, progress (percent) and
+        total_cost_usd.
 
         What the job row carries plus what its lanes closed: a handful of rows a job, whatever the number of items.
         """
@@ -94,6 +95,7 @@ def _tell_counts(jobs: Sequence[Any]) -> None:
         of_row = (job.processed_images, job.failed_images, job.cancelled_images, job.cost_usd)
         job.n_completed, job.n_failed, job.n_cancelled, job.total_cost_usd = found.get(job.pk, of_row)
         job.n_closed = job.n_completed + job.n_failed + job.n_cancelled
+        job.n_open = job.total_images - job.n_closed
         job.progress = 100 * job.n_closed // max(job.total_images, 1)
 
 
@@ -111,7 +113,7 @@ def _tell_paces(jobs: Sequence[Any]) -> None:
         job.items_per_second = job.eta_seconds = None
         milliseconds, n_lanes, seconds_apart = paces.get(job.pk, (0.0, 0, None))
         if n_lanes:
-            n_left = max(job.total_images - job.n_closed, 0)
+            n_left = max(job.n_open, 0)
             n_rounds = -(-n_left // n_lanes)
             job.eta_seconds = round(max(n_rounds * milliseconds / 1000, n_left * (seconds_apart or 0)), 1)
             job.items_per_second = 1 / max(milliseconds / 1000 / n_lanes, seconds_apart or 0, 1e-6)

@@ -23,6 +23,11 @@ from .problems import Problem
 P = ParamSpec("P")
 
 
+def id_from(text: str | None) -> int:
+    """Read an id that a page sends; 0, which nothing has, for whatever is none."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
 def action(verb: Callable[Concatenate[HttpRequest, P], str]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
     """Make a view of a verb that returns what it did, or the address to go to, and raises Problem when it may not.
 

@@ -4,6 +4,8 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
+from orchestrator import schedules
+
 logger = logging.getLogger(__name__)
 
 
@@ -16,11 +18,7 @@ class UploadsConfig(AppConfig):
 
 
 def _make_schedule(using: str, apps: Any = apps, **kwargs: object) -> None:
-    """Let a worker sweep each minute. After migrate rather than in a migration, so that it comes back after a flush."""
-    apps.get_model("django_q", "Schedule").objects.using(using).get_or_create(
-        name="sweep uploads",
-        defaults={"func": "uploads.sweeping.sweep", "schedule_type": "I", "minutes": 1, "repeats": -1},
-    )
+    schedules.every(1, "uploads.sweeping.sweep", name="sweep uploads", using=using, apps=apps)
 
 
 def _make_place(**kwargs: object) -> None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
+from orchestrator import schedules
+
 if TYPE_CHECKING:
     from jobs.models import Job
 
@@ -51,13 +53,5 @@ def _clear_left_folders(**kwargs: Any) -> None:
 def _make_schedule(using: str, apps: Any = apps, **kwargs: object) -> None:
     """Let a worker of the heavy cluster sweep each minute: with several machines now this one, now that one, so that a
     job that was closed elsewhere leaves nothing on any of them for long."""
-    apps.get_model("django_q", "Schedule").objects.using(using).get_or_create(
-        name="sweep work folders",
-        defaults={
-            "func": "volcal.workfolders.sweep",
-            "schedule_type": "I",
-            "minutes": 1,
-            "repeats": -1,
-            "cluster": "heavy",
-        },
-    )
+    sweep = "volcal.workfolders.sweep"
+    schedules.every(1, sweep, name="sweep work folders", using=using, apps=apps, cluster="heavy")

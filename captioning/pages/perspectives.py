@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from jobs.models import Job
 from jobs.steps import TransitionRefused
 from orchestrator import roles
-from orchestrator.answers import action, user_of
+from orchestrator.answers import action, id_from, user_of
 from orchestrator.problems import Conflict, Invalid, Problem
 
 from .. import library, perspective_form, sample, vision, word_diff
@@ -131,7 +131,7 @@ def start_sample(request: HttpRequest) -> HttpResponse:
     try:
         if errors:
             raise Invalid(_("Mend what is listed first."), errors=errors)
-        image = Image.objects.visible_to(user).filter(pk=_number(request.POST.get("sample_image"))).first()
+        image = Image.objects.visible_to(user).filter(pk=id_from(request.POST.get("sample_image"))).first()
         provider = Provider.objects.filter(name=request.POST.get("sample_provider", "")).first()
         if image is None or provider is None:
             raise Invalid(_("Choose a picture, and who shall answer."))
@@ -169,10 +169,6 @@ def restore(request: HttpRequest, name: str) -> str:
     if not library.write(shown, document, by=user_of(request)):
         return _("This wording is the current one.")
     return _("The wording of version %(n)s is current again.") % {"n": version.number}
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _perspective(name: str) -> Perspective:

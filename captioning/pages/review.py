@@ -17,7 +17,7 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_POST, require_safe
 
 from orchestrator import roles
-from orchestrator.answers import user_of
+from orchestrator.answers import id_from, user_of
 from orchestrator.problems import Invalid, NotFound, Problem
 
 from .. import caption_form, review, review_queue, word_diff
@@ -64,7 +64,7 @@ def page(request: HttpRequest) -> HttpResponse:
 def ahead(request: HttpRequest) -> HttpResponse:
     """The next pictures behind `after`, for a page that fetches them before they are needed."""
     wanted = ReviewFilter.of(request.GET.dict())
-    after, n = _number(request.GET.get("after")), _number(request.GET.get("n"))
+    after, n = id_from(request.GET.get("after")), id_from(request.GET.get("n"))
     ids = review_queue.image_ids(wanted, user_of(request), start=after + 1, n=min(n or PREFETCHED, _MOST_AHEAD))
     context = {"items": _items(ids, wanted, request), "back": "/review", "reasons": REASONS}
     return render(request, "captioning/_review_items.html", context)
@@ -185,7 +185,7 @@ def _undo(caption: Caption, request: HttpRequest) -> Caption:
 
 
 def _restore(caption: Caption, request: HttpRequest) -> Caption:
-    version = review.history(caption).filter(pk=_number(request.POST.get("version"))).first()
+    version = review.history(caption).filter(pk=id_from(request.POST.get("version"))).first()
     if version is None:
         raise NotFound(_("There is no such version of this caption."))
     return caption.restore(version, by=user_of(request))
@@ -234,10 +234,10 @@ def _asked_for(request: HttpRequest, wanted: ReviewFilter) -> list[int]:
     if wanted.image:  # this one, whatever there is left to say of it
         return list(Image.objects.visible_to(user).filter(pk=int(wanted.image)).values_list("pk", flat=True))
     if request.GET.get("before"):
-        found = review_queue.image_ids(wanted, user, before=_number(request.GET.get("before")))
+        found = review_queue.image_ids(wanted, user, before=id_from(request.GET.get("before")))
         if found:
             return found
-    return review_queue.image_ids(wanted, user, start=_number(request.GET.get("at")))
+    return review_queue.image_ids(wanted, user, start=id_from(request.GET.get("at")))
 
 
 def _items(ids: list[int], wanted: ReviewFilter, request: HttpRequest) -> list[dict[str, Any]]:
@@ -296,7 +296,3 @@ def _is_script(request: HttpRequest) -> bool:
 def _back(address: str) -> str:
     """The page of review that a form came from; never another site."""
     return address if address.startswith("/review") and "//" not in address and "\\" not in address else "/review"
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -324,7 +324,7 @@ class JobAdmin(DeskAdmin):
     def cancel_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
             active: list[Any] = list(jobs.filter(status__in=ACTIVE))
-            n_open = sum(job.total_images - job.n_closed for job in active)
+            n_open = sum(job.n_open for job in active)
             n_jobs = len(active)
             return ask(
                 self,

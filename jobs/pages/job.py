@@ -82,7 +82,6 @@ def _progress_context(shown: Any) -> dict[str, Any]:
     ).count()
     return {
         "job": shown,
-        "n_left": shown.total_images - shown.n_closed,
         "n_running": n_running,
         "reports": [report for _token, report in held if report],
         "throughput": tallies.of_job(shown) if shown.started_at else None,

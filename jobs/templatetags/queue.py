@@ -63,11 +63,6 @@ def bar(job: Any, tall: bool = False) -> SafeString:
 
 
 @register.filter
-def n_open(job: Any) -> int:
-    return job.total_images - job.n_closed
-
-
-@register.filter
 def rate(job: Any) -> float | None:
     """Items closed in a second: now, where the job runs; on average, where it is final."""
     if not job.is_final:
