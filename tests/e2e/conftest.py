@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.steps import clear_queue
-from tests.faults.desk import Desk, temporary_folder
+from tests.faults.desk import Desk
 
 # How long a condition may take on a machine that is busy with other things; met conditions do not wait.
 PATIENCE_MS = 60_000
@@ -35,20 +35,9 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@contextmanager
-def open_desk(**variables: str) -> Iterator[Desk]:
-    with temporary_folder() as folder:
-        desk = Desk(folder, **variables)
-        try:
-            desk.start()
-            yield desk
-        finally:
-            desk.end()
-
-
 @pytest.fixture(scope="session")
 def shared_desk() -> Iterator[Desk]:
-    with open_desk() as desk:
+    with Desk.open() as desk:
         yield desk
 
 
@@ -62,7 +51,7 @@ def desk(shared_desk: Desk) -> Desk:
 @pytest.fixture
 def fresh_desk() -> Iterator[Desk]:
     """A desk of one's own, as a newcomer starts it."""
-    with open_desk() as desk:
+    with Desk.open() as desk:
         yield desk
 
 

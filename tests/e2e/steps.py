@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 
 from playwright.sync_api import Page
@@ -13,10 +14,10 @@ from tests.faults.desk import Desk
 
 
 def ask(desk: Desk, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Talk to the API of batch jobs: a POST where there is a body."""
+    """Talk to the API, a POST where there is a body. path: one of batch jobs unless it begins with a slash."""
     data = None if body is None else json.dumps(body).encode()
-    request = Request(f"{desk.address}/api/perspectives/batch/{path}", data, {"Content-Type": "application/json"})
-    with urlopen(request) as answer:
+    address = urljoin(f"{desk.address}/api/perspectives/batch/", path)
+    with urlopen(Request(address, data, {"Content-Type": "application/json"}), timeout=60) as answer:
         return json.load(answer)
 
 

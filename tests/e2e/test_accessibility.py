@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.faults.desk import temporary_folder, wait_until
+from tests.e2e.steps import ask
+from tests.faults.desk import wait_until
 from tests.faults.test_surveys import SurveyDesk
 from tests.scenes import scene
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 AXE = Path(__file__).resolve().parents[1] / "node" / "node_modules" / "axe-core" / "axe.min.js"
-BATCH = "/api/perspectives/batch"
 PATIENCE_SECONDS = 240
 LONGEST_TAB_WALK = 40
 
@@ -121,19 +119,8 @@ MOVES = """
 
 @pytest.fixture(scope="module")
 def desk() -> Iterator[SurveyDesk]:
-    with temporary_folder() as folder:
-        desk = SurveyDesk(folder)
-        try:
-            desk.start()
-            yield desk
-        finally:
-            desk.end()
-
-
-def ask(desk: SurveyDesk, path: str, body: dict[str, Any] | None = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(desk.address + path, data, {"Content-Type": "application/json"}), timeout=60) as answer:
-        return json.load(answer)
+    with SurveyDesk.open() as desk:
+        yield desk
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +129,7 @@ def places(desk: SurveyDesk, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
     def job(name: str, **options: Any) -> str:
         body = {"type": "DATASET_PERSPECTIVE", "dataset": "demo", "perspectives": ["objects"], "name": name}
-        return str(ask(desk, f"{BATCH}/create", {**body, "options": options})["jobId"])
+        return str(ask(desk, "create", {**body, "options": options})["jobId"])
 
     site = scene(4, terrain="quarry", n_points=45_000, extent_m=150, change=(12, 7), yaw_deg=20, shift_m=5)
     survey = desk.new_task(site.write(tmp_path_factory.mktemp("site")))
@@ -151,28 +138,26 @@ def places(desk: SurveyDesk, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     nobody = {"kind": "openai", "environment": "cloud", "baseUrl": "http://127.0.0.1:9/v1", "defaultModel": "none"}
     provider = ask(desk, "/api/providers", {"name": "nobody", "apiKey": "none", **nobody})["id"]
     failed = job("Fails", provider="nobody", max_attempts=1)
-    wait_until(lambda: ask(desk, f"{BATCH}/status/{failed}")["job"]["status"] == "failed", seconds=PATIENCE_SECONDS)
+    wait_until(lambda: ask(desk, f"status/{failed}")["job"]["status"] == "failed", seconds=PATIENCE_SECONDS)
     assert desk.wait_for(survey, "done", "error", "killed")["status"] == "done"
 
-    ask(desk, f"{BATCH}/limits", {"paused": True})
+    ask(desk, "limits", {"paused": True})
     pending, cancelled, archived = job("Waits"), job("Given up"), job("Put away")
-    ask(desk, f"{BATCH}/pause/{job('Paused')}", {})
+    ask(desk, f"pause/{job('Paused')}", {})
     for one in (cancelled, archived):
-        ask(desk, f"{BATCH}/cancel/{one}", {})
-    ask(desk, f"{BATCH}/archive/{archived}", {})
+        ask(desk, f"cancel/{one}", {})
+    ask(desk, f"archive/{archived}", {})
     ask(desk, "/api/datasets", {"name": "empty"})
     images = [image["id"] for image in ask(desk, "/api/datasets/demo/images")["images"]]
     for image in images[:3]:
         body = {"image": image, "perspective": "plain_caption", "result": {"caption": "A picture, and what it shows."}}
         caption = ask(desk, "/api/captions", body)["id"]
-    with desk.connect() as connection:
-        failed_pk = connection.execute("SELECT id FROM jobs_job WHERE job_id = %s", [failed]).fetchone()[0]  # type: ignore[index]
     return {
         "survey": survey,
         "begun_survey": begun["task_id"],
         "provider": provider,
         "failed": failed,
-        "failed_pk": failed_pk,
+        "failed_pk": ask(desk, f"status/{failed}?includeItems=false")["job"]["id"],
         "pending": pending,
         "image": images[0],
         "bare_image": images[-1],

@@ -13,7 +13,6 @@ import pytest
 from django.contrib.auth.hashers import make_password
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from tests.e2e.conftest import open_desk
 from tests.e2e.steps import ask, create_job, is_marked, mark
 from tests.faults.desk import Desk
 
@@ -246,7 +245,7 @@ def test_an_operator_works_the_queue_without_a_mouse(page: Page, desk: Desk) -> 
 @pytest.fixture
 def closed_desk() -> Iterator[Desk]:
     """A desk that asks who comes, with a member of the staff and a viewer."""
-    with open_desk(API_ACCESS="token") as desk, desk.connect() as database:
+    with Desk.open(API_ACCESS="token") as desk, desk.connect() as database:
         for name, is_staff in (("otto", True), ("vera", False)):
             database.execute(
                 "INSERT INTO auth_user (username, password, is_staff, is_superuser, is_active, first_name,"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import open_desk, open_tab
-from tests.faults.desk import free_port
+from tests.e2e.conftest import open_tab
+from tests.faults.desk import Desk, free_port
 from tests.scenes import scene
 from tests.workbench.tusd import Tusd
 
@@ -73,7 +73,7 @@ def test_files_go_to_a_foreign_tusd_where_one_takes_the_uploads(browser: Browser
     files = scene(4, n_points=20_000, extent_m=150).write(tmp_path)
     port = free_port()
     variables = {"TUS_SERVER": "tusd", "TUS_ENDPOINT": f"http://127.0.0.1:{port}/files", "TUSD_HOOK_SECRET": "ours"}
-    with open_desk(**variables) as desk:
+    with Desk.open(**variables) as desk:
         uploads = desk.var_dir / "media" / "tusd"
         with Tusd(uploads, port, f"http://tusd:ours@127.0.0.1:{desk.port}/tusd_hook"), open_tab(browser, desk) as page:
             page.goto("/surveys/new")

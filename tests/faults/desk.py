@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import psutil
 import psycopg
@@ -99,6 +100,18 @@ class Desk:
     def _environment(self) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
         return {**ours, **self.variables, "PORT": str(self.port), "TUS_PORT": str(self.tus_port)}
+
+    @classmethod
+    @contextmanager
+    def open(cls, **variables: str) -> Iterator[Self]:
+        """Lend a running desk in a folder of its own."""
+        with temporary_folder() as folder:
+            desk = cls(folder, **variables)
+            try:
+                desk.start()
+                yield desk
+            finally:
+                desk.end()
 
     def start(self) -> None:
         """Start it and wait until it says that it is open."""

@@ -90,13 +90,8 @@ def files(site: Scene, tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="module")
 def desk() -> Iterator[SurveyDesk]:
-    with temporary_folder() as folder:
-        desk = SurveyDesk(folder)
-        try:
-            desk.start()
-            yield desk
-        finally:
-            desk.end()
+    with SurveyDesk.open() as desk:
+        yield desk
 
 
 def lives(process: psutil.Process) -> bool:
