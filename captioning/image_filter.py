@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from urllib.parse import urlencode
 
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db import connection
+from django.db.models import Count, Exists, OuterRef, Q, Value
+from django.db.models.functions import Lower
 
 from orchestrator.problems import Invalid
 
@@ -15,6 +17,17 @@ from .querysets import ImageQuerySet
 
 CAPTIONED = "captioned"  # in whatever state
 STATES = (ImageState.NONE.value, CAPTIONED, *(state.value for state in ImageState if state != ImageState.NONE))
+
+
+@dataclass(frozen=True)
+class Glance:
+    """Images that match a filter.
+
+    counts: how many for each state that it may ask for, "" being any; ids: some of those in the state it does ask for.
+    """
+
+    counts: dict[str, int]
+    ids: list[int]
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class ImageFilter:
             )
         if self.search:
             told = Caption.objects.current().matching(self.search).values("image_id")
-            images = images.filter(Q(path__icontains=self.search) | Q(pk__in=told))
+            images = images.filter(Q(path_lower__contains=Lower(Value(self.search))) | Q(pk__in=told))
         if self.lacks:
             has = Caption.objects.current().filter(
                 image=OuterRef("pk"), perspective__in=Perspective.objects.filter(name=self.lacks)
@@ -64,5 +77,54 @@ class ImageFilter:
             images = images.filter(~Exists(has))
         if self.alike:
             groups = Image.objects.filter(look_group__isnull=False).order_by().values("look_group")
-            images = images.filter(look_group__in=groups.annotate(n=Count("pk")).filter(n__gt=1).values("look_group"))
+            images = images.filter(look_group__in=groups.annotate(n=Count("*")).filter(n__gt=1).values("look_group"))
         return images
+
+    @property
+    def is_search(self) -> bool:
+        """Whether more is asked for than a state, so that images have to be looked through."""
+        return bool(self.search or self.lacks or self.alike)
+
+    def glance(
+        self, images: ImageQuerySet, *, offset: int = 0, n: int, known: Mapping[str, int] | None = None
+    ) -> Glance:
+        """Count images by state and list n that match, in order of id from offset on.
+
+        known: how many images there are of each state at all, where that is known already.
+        """
+        if self.is_search:
+            return self._searched(images, offset, n)
+        counts = known if known is not None else {state: count for state, count, _ in images.by_state()}
+        every = _every(counts)
+        matching, n_matching = self.apply(images).values_list("pk", flat=True), every[self.state]
+        if offset < n_matching / 2:
+            ids = list(matching.order_by("pk")[offset : offset + n])
+        else:  # an index is walked from its nearer end
+            end = max(n_matching - offset, 0)
+            ids = list(matching.order_by("-pk")[max(end - n, 0) : end])[::-1]
+        return Glance(every, ids)
+
+    def _searched(self, images: ImageQuerySet, offset: int, n: int) -> Glance:
+        """Look images through once, for the counts and for the ids."""
+        sql, parameters = self.apply(images, but_state=True).order_by().values("pk", "state").query.sql_with_params()
+        within = {"": "", CAPTIONED: f"WHERE state <> '{ImageState.NONE}'"}.get(self.state, "WHERE state = %s")
+        wanted = [self.state] if "%s" in within else []
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                WITH matching (id, state) AS MATERIALIZED ({sql})
+                SELECT
+                    (SELECT json_object_agg(state, n)
+                     FROM (SELECT state, count(*) AS n FROM matching GROUP BY state) AS counted),
+                    ARRAY(SELECT id FROM matching {within} ORDER BY id OFFSET %s LIMIT %s)
+                """,  # noqa: S608  # the inner query is Django's own, its values travel as parameters
+                [*parameters, *wanted, offset, n],
+            )
+            counts, ids = cursor.fetchone()
+        return Glance(_every(counts or {}), ids)
+
+
+def _every(counts: Mapping[str, int]) -> dict[str, int]:
+    every = {state.value: 0 for state in ImageState} | {**counts}
+    n_all = sum(every.values())
+    return every | {"": n_all, CAPTIONED: n_all - every[ImageState.NONE]}

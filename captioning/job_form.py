@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Window
-
 from jobs.models import Executor, Job, OnFailedDependency
 from jobs.states import FINAL, JobType
 
@@ -88,20 +86,24 @@ class JobForm:
 
     def chosen(self, user: User) -> ImageQuerySet:
         """The images that the job would cover."""
-        visible = Image.objects.visible_to(user)
-        if self.images:
-            return visible.filter(pk__in=self.images)
-        return self.among.apply(visible.filter(dataset__name=self.dataset))
+        among, images = self._choice(user)
+        return among.apply(images)
 
     def glance(self, user: User, n_samples: int) -> tuple[int, list[Image]]:
-        """Count the images that the job would cover and fetch the first of them, in one evaluation of the choice."""
+        """Count the images that the job would cover and fetch the first of them."""
         if not self.images and not self.dataset:
             return 0, []
-        # Ids alone travel through the count; a window over whole rows would carry the EXIF of every picture.
-        counted = self.chosen(user).order_by("pk").values_list("pk", Window(Count("pk")))
-        rows = list(counted[:n_samples])
-        samples = Image.objects.filter(pk__in=[pk for pk, _ in rows]).only("pk", "path").order_by("pk")
-        return (rows[0][1] if rows else 0), list(samples)
+        among, images = self._choice(user)
+        found = among.glance(images, n=n_samples)
+        samples = Image.objects.filter(pk__in=found.ids).only("pk", "path").order_by("pk")
+        return found.counts[among.state], list(samples)
+
+    def _choice(self, user: User) -> tuple[ImageFilter, ImageQuerySet]:
+        if self.images:
+            return ImageFilter(), Image.objects.visible_to(user).filter(pk__in=self.images)
+        # Its id first: joined to the data set, a hundred thousand images take twice as long to count.
+        dataset = Dataset.objects.visible_to(user).filter(name=self.dataset).first()
+        return self.among, dataset.images.all() if dataset else Image.objects.none()
 
     def draft(self, user: User) -> BatchDraft:
         """Raises Invalid with every error by field."""

@@ -10,7 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import RegexValidator
 from django.db import models, transaction
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 
 from orchestrator.problems import Conflict
 
@@ -74,6 +74,8 @@ class Image(models.Model):
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="images")
     path = models.TextField()  # as the caller named it: a file name, or a path below the workspace
+    # Lowered once: to lower a hundred thousand names for each search takes six times as long as to look through them.
+    path_lower = models.GeneratedField(expression=Lower("path"), output_field=models.TextField(), db_persist=True)
     sha256 = models.CharField(max_length=64)
     stored_as = models.TextField()  # key in the store
     format = models.TextField()  # what the bytes are (JPEG, PNG, WEBP …), never what the name says
@@ -103,8 +105,9 @@ class Image(models.Model):
             models.Index(fields=["sha256"], name="image_by_sha256"),
             # Jobs name images by path; the data-set list is searched by it.
             models.Index(fields=["dataset", "path"], name="image_by_path"),
-            # A job over a whole data set walks it in pages of ids.
-            models.Index(fields=["dataset", "id"], name="image_walk"),
+            # A job over a whole data set walks it in pages of ids; the grid reads from here what it filters by, in half
+            # the time that the rows take.
+            models.Index(fields=["dataset", "id"], include=["state", "path_lower", "look_group"], name="image_grid"),
             # The grid of one state, and how many there are of each with how many captions.
             models.Index(fields=["dataset", "state", "id"], include=["n_captions"], name="image_by_state"),
             # Which others look like the ones shown, and which might look like a new one.

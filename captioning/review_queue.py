@@ -72,13 +72,17 @@ class Progress:
         return self.n_done + self.n_open
 
 
-def waiting(wanted: ReviewFilter, user: User) -> CaptionQuerySet:
-    """The captions that match, in the order of review."""
+def waiting(wanted: ReviewFilter, user: User, **within: int) -> CaptionQuerySet:
+    """The captions that match, in the order of review; within: look-ups of their images' ids."""
     found = Caption.objects.current().visible_to(user).filter(review=wanted.state)
+    found = found.filter(**{f"image_id__{lookup}": pk for lookup, pk in within.items()})
     if wanted.image:
         found = found.filter(image=int(wanted.image))
     if wanted.dataset:
-        images = Image.objects.filter(dataset__name=wanted.dataset)
+        # Said of the images too, or they would be walked from the data set's first one on.
+        images = Image.objects.filter(
+            dataset__name=wanted.dataset, **{f"id__{lookup}": pk for lookup, pk in within.items()}
+        )
         if wanted.state == Review.PROPOSED:  # an index leads to these, among however many others
             images = images.filter(state=ImageState.PROPOSED)
         found = found.filter(image__in=images)
@@ -93,11 +97,10 @@ def waiting(wanted: ReviewFilter, user: User) -> CaptionQuerySet:
 
 def image_ids(wanted: ReviewFilter, user: User, *, start: int = 0, before: int | None = None, n: int = 1) -> list[int]:
     """The next `n` images with something that matches: from id `start` on, or the last ones before id `before`."""
-    found = waiting(wanted, user)
     if before is not None:
-        found = found.filter(image_id__lt=before).order_by("-image_id")
+        found = waiting(wanted, user, lt=before).order_by("-image_id")
     else:
-        found = found.filter(image_id__gte=start).order_by("image_id")
+        found = waiting(wanted, user, gte=start).order_by("image_id")
     return list(found.values_list("image_id", flat=True).distinct()[:n])
 
 

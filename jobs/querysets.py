@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -10,7 +10,8 @@ from uuid import UUID
 from django.db import models
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
-from django.db.models.query import ModelIterable
+
+from orchestrator.querysets import ToldQuerySet
 
 from . import sql
 from .states import ACTIVE, OPEN_ITEMS, ItemStatus, JobStatus
@@ -19,28 +20,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 
-class JobQuerySet(models.QuerySet):
-    # What is told of jobs once they are fetched, as prefetch_related does: one statement for all of them. A correlated
-    # subquery would count the whole queue anew for each row.
-    _told_of_fetched: tuple[Callable[[Sequence[Any]], None], ...] = ()
-
-    def _clone(self) -> JobQuerySet:
-        clone: JobQuerySet = super()._clone()  # type: ignore[misc]
-        clone._told_of_fetched = self._told_of_fetched
-        return clone
-
-    def _fetch_all(self) -> None:
-        is_new = self._result_cache is None
-        super()._fetch_all()
-        if is_new and self._result_cache and issubclass(self._iterable_class, ModelIterable):
-            for tell in self._told_of_fetched:
-                tell(self._result_cache)
-
-    def _telling(self, tell: Callable[[Sequence[Any]], None]) -> JobQuerySet:
-        jobs = self._chain()  # type: ignore[attr-defined]
-        jobs._told_of_fetched = (*self._told_of_fetched, tell)
-        return jobs
-
+class JobQuerySet(ToldQuerySet):
     def in_order(self) -> JobQuerySet:
         """Sort as the queue runs them: lower priority number first, then rank."""
         return self.order_by("priority", "rank", "id")
@@ -67,22 +47,22 @@ class JobQuerySet(models.QuerySet):
 
         What the job row carries plus what its lanes closed: a handful of rows a job, whatever the number of items.
         """
-        return self._telling(_tell_counts)
+        return self.telling(_tell_counts)
 
     def with_position(self) -> JobQuerySet:
         """Give each fetched job its position: 1 for the next to start, None for jobs that run or are final."""
-        return self._telling(_tell_positions)
+        return self.telling(_tell_positions)
 
     def with_pace(self) -> JobQuerySet:
         """Give each fetched job items_per_second and eta_seconds; needs with_counts.
 
         Both follow the items done last, side by side in as many lanes as work now; None while nothing tells.
         """
-        return self._telling(_tell_paces)
+        return self.telling(_tell_paces)
 
     def with_dependencies(self) -> JobQuerySet:
         """Give each fetched job waits_for and waited_for_by, lists of jobs."""
-        return self._telling(_tell_dependencies)
+        return self.telling(_tell_dependencies)
 
 
 _QUEUED = (JobStatus.WAITING, JobStatus.PENDING)

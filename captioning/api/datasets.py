@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -34,8 +34,8 @@ _ORDERINGS = {
     "-createdAt": ("-created_at", "-id"),
     "updatedAt": ("updated_at", "id"),
     "-updatedAt": ("-updated_at", "-id"),
-    "imageCount": ("n_images", "name"),
-    "-imageCount": ("-n_images", "name"),
+    "imageCount": ("size", "name"),
+    "-imageCount": ("-size", "name"),
 }
 
 
@@ -114,8 +114,9 @@ class DatasetList(DatasetView):
         datasets = Dataset.objects.visible_to(request.user)
         if "search" in query:
             datasets = datasets.filter(Q(name__icontains=query["search"]) | Q(description__icontains=query["search"]))
+        ordered = datasets.alias(size=Count("images")) if "imageCount" in query["ordering"] else datasets
         return pages.page(
-            datasets.with_counts().order_by(*_ORDERINGS[query["ordering"]]),
+            ordered.with_counts().order_by(*_ORDERINGS[query["ordering"]]),
             query,
             key="datasets",
             render=_render,

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import IntegrityError, transaction
-from django.db.models import Count
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
@@ -27,9 +27,9 @@ from orchestrator.answers import action, user_of
 from orchestrator.problems import Invalid
 
 from .. import batch, trash
-from ..image_filter import CAPTIONED, STATES, ImageFilter
+from ..image_filter import STATES, Glance, ImageFilter
 from ..intake import intake
-from ..models import Dataset, Image, ImageState, Perspective
+from ..models import Dataset, Image, Perspective
 from ..pictures import PictureRefused
 from ..querysets import ImageQuerySet
 
@@ -43,10 +43,15 @@ _TRASH_SHOWN = 3
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture of the grid. n_twins: others with the same bytes; n_alike: others that look like it."""
+    """A picture of the grid. n_twins: others with the same bytes; n_alike: others that look like it.
 
-    image: Image
-    place: int
+    Its numbers are text already: a template would look up for each how the language of the page writes it.
+    """
+
+    pk: str
+    place: str
+    path: str
+    state: str
     n_twins: int
     n_alike: int
 
@@ -90,22 +95,33 @@ def create_dataset(request: HttpRequest) -> str:
 def dataset(request: HttpRequest, name: str) -> HttpResponse:
     shown = dataset_of(request, name)
     wanted = ImageFilter.of(request.GET.dict())
-    counts = _counts(shown, wanted)
-    n_all = sum(counts.values())
-    counts |= {"": n_all, CAPTIONED: n_all - counts[ImageState.NONE]}
-    n_matching = counts[wanted.state]
-    page = Paginator(range(n_matching), TILES_A_PAGE).get_page(request.GET.get("page"))
+    by_state = list(shown.images.by_state())
+    asked = max(_number(request, "page", 1), 1)
+
+    def glance(page: int) -> Glance:
+        offset, known = (page - 1) * TILES_A_PAGE, {state: n for state, n, _ in by_state}
+        return wanted.glance(shown.images.all(), offset=offset, n=TILES_A_PAGE, known=known)
+
+    found = glance(asked)
+    n_matching = found.counts[wanted.state]
+    page = Paginator(range(n_matching), TILES_A_PAGE).get_page(asked)
+    if page.number != asked:  # there are fewer now than when the address was made
+        found = glance(page.number)
     context = {
         "dataset": shown,
+        "n_images": sum(n for _, n, _ in by_state),
+        "n_captions": sum(n for _, _, n in by_state),
         "wanted": wanted,
-        "states": [(state, counts[state]) for state in STATES],
-        "n_all": n_all,
+        "states": [(state, found.counts[state]) for state in STATES],
+        "n_all": found.counts[""],
         "n_matching": n_matching,
         "page": page,
-        "tiles": _tiles(shown, wanted, user_of(request), (page.number - 1) * TILES_A_PAGE, TILES_A_PAGE),
-        "thumbnail_width": 192,
+        "tiles": _tiles(found.ids, user_of(request), page.start_index()),
+        "thumbnail_width": "192",
         "thrown": list(trash.of(shown)[:_TRASH_SHOWN]),
-        "perspectives": list(Perspective.objects.usable().order_by("current__priority", "name")),
+        "perspectives": Perspective.objects.usable()
+        .order_by("current__priority", "name")
+        .values("name", shown=F("current__display_name")),
         "most_picked": MOST_PICKED,
     }
     return render(request, "captioning/dataset.html", context)
@@ -116,15 +132,14 @@ def dataset(request: HttpRequest, name: str) -> HttpResponse:
 def tiles(request: HttpRequest, name: str) -> HttpResponse:
     """A piece of the grid: `offset`, `limit` and the filter; `width` of the thumbnails in pixels."""
     offset, limit, width = (_number(request, member, 0) for member in ("offset", "limit", "width"))
+    images = ImageFilter.of(request.GET.dict()).apply(dataset_of(request, name).images.all())
+    # Ids first: an index alone leads to the place, however far down, and only the rows shown are read.
+    ids = list(
+        images.order_by("pk").values_list("pk", flat=True)[offset : offset + min(limit or TILES_A_PAGE, MOST_TILES)]
+    )
     context = {
-        "tiles": _tiles(
-            dataset_of(request, name),
-            ImageFilter.of(request.GET.dict()),
-            user_of(request),
-            offset,
-            min(limit or TILES_A_PAGE, MOST_TILES),
-        ),
-        "thumbnail_width": 384 if width > 192 else 192,
+        "tiles": _tiles(ids, user_of(request), offset + 1),
+        "thumbnail_width": "384" if width > 192 else "192",
     }
     return render(request, "captioning/_tiles.html", context)
 
@@ -256,29 +271,18 @@ def undo(request: HttpRequest, name: str, trash_id: int) -> str:
 
 
 def dataset_of(request: HttpRequest, name: str) -> Dataset:
-    return get_object_or_404(Dataset.objects.visible_to(request.user).with_counts(), name=name)
+    return get_object_or_404(Dataset.objects.visible_to(request.user), name=name)
 
 
-def _counts(dataset: Dataset, wanted: ImageFilter) -> dict[str, int]:
-    """Count the pictures of each state that match all else of a filter."""
-    counted = wanted.apply(dataset.images.all(), but_state=True).order_by().values_list("state").annotate(n=Count("pk"))
-    return {state.value: 0 for state in ImageState} | dict(counted)
-
-
-def _tiles(dataset: Dataset, wanted: ImageFilter, user: User, offset: int, limit: int) -> list[Tile]:
-    # Ids first: an index alone leads to the place, however far down, and only the rows shown are read.
-    ids = list(wanted.apply(dataset.images.all()).order_by("pk").values_list("pk", flat=True)[offset : offset + limit])
-    images = list(
-        Image.objects.filter(pk__in=ids)
-        .only("pk", "path", "sha256", "state", "n_captions", "look_group", "dataset_id")
-        .order_by("pk")
-    )
+def _tiles(ids: Sequence[int], user: User, start: int) -> list[Tile]:
+    """start: the place of the first one in the grid, from 1."""
+    images = list(Image.objects.filter(pk__in=ids).only("pk", "path", "sha256", "state", "look_group").order_by("pk"))
     others = _others(images, Image.objects.visible_to(user))
     found = []
-    for place, image in enumerate(images, start=offset + 1):
+    for place, image in enumerate(images, start):
         like = [sha256 for pk, sha256 in others[image.look_group] if pk != image.pk]
         n_twins = like.count(image.sha256)
-        found.append(Tile(image, place, n_twins, len(like) - n_twins))
+        found.append(Tile(str(image.pk), str(place), image.path, image.state, n_twins, len(like) - n_twins))
     return found
 
 

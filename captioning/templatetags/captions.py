@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from captioning.models import Caption, Image, ImageState, ModelCall, Review
 from jobs.models import Job, JobItem
@@ -27,6 +28,13 @@ _SHAPES = {
     "proposed": "pending",
     "rejected": "failed",
     "accepted": "completed",
+}
+_WORDS = {
+    ImageState.NONE: gettext_lazy("no caption"),
+    "captioned": gettext_lazy("captioned"),
+    Review.PROPOSED: gettext_lazy("to review"),
+    Review.REJECTED: gettext_lazy("rejected"),
+    Review.ACCEPTED: gettext_lazy("accepted"),
 }
 
 
@@ -81,27 +89,25 @@ def received(item: JobItem) -> Received:
 @register.simple_tag
 def image_state(state: str, *, in_words: bool = True) -> SafeString:
     """Write how far a picture or caption is as a shape, a colour and a word, which only screen readers may need."""
+    return _mark(state, state_word(state), in_words)
+
+
+@cache
+def _mark(state: str, word: str, in_words: bool) -> SafeString:
     return format_html(
         '<span class="state state-{} mark-{}" title="{}">{}<span{}>{}</span></span>',
         _SHAPES[state],
         state,
-        state_word(state),
+        word,
         icon(f"state-{_SHAPES[state]}"),
         "" if in_words else SafeString(' class="visually-hidden"'),
-        state_word(state),
+        word,
     )
 
 
 @register.filter
 def state_word(state: str) -> str:
-    words = {
-        ImageState.NONE: _("no caption"),
-        "captioned": _("captioned"),
-        Review.PROPOSED: _("to review"),
-        Review.REJECTED: _("rejected"),
-        Review.ACCEPTED: _("accepted"),
-    }
-    return words[state]
+    return str(_WORDS[state])
 
 
 @register.filter

@@ -40,7 +40,7 @@ def fill() -> int:
             "INSERT INTO captioning_caption"
             " (image_id, perspective_id, perspective_version_id, source, provider, result, text, review)"
             " SELECT i.id, p.id, p.current_id, 'model', 'local-vision', '{\"caption\": \"An owl.\"}',"
-            " 'An owl sits on branch number ' || i.id || ' and looks into the camera.',"
+            " 'An owl sits on ' || CASE WHEN i.id % 20 = 3 THEN 'twig' ELSE 'branch' END || ' number ' || i.id || '.',"
             " CASE WHEN i.id % 5 < 2 THEN 'proposed' WHEN i.id % 50 = 7 THEN 'rejected' ELSE 'accepted' END"
             " FROM captioning_image i JOIN captioning_perspective p"
             " ON p.name IN ('plain_caption', 'graph_caption', 'objects') WHERE i.id % 10 <> 9"
@@ -90,7 +90,8 @@ if __name__ == "__main__":
         "data set": "/datasets/large",
         "data set, last page": f"/datasets/large?page={N_IMAGES // 60}",
         "data set, rejected": "/datasets/large?state=rejected",
-        "data set, words": "/datasets/large?search=branch",
+        "data set, a word of 19 captions in 20": "/datasets/large?search=branch",
+        "data set, a word of one in 20": "/datasets/large?search=twig",
         "data set, file name": "/datasets/large?search=IMG_77",
         "data set, lookalikes": "/datasets/large?alike=1",
         "piece of the grid, 120 tiles at 90,000": "/datasets/large/tiles?offset=90000&limit=120",

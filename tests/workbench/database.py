@@ -20,7 +20,9 @@ def keep() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {_KEPT} CASCADE; CREATE SCHEMA {_KEPT}")
         for table in _tables():
-            cursor.execute(f"CREATE TABLE {_KEPT}.{table} AS TABLE public.{table}")
+            cursor.execute(f"SELECT EXISTS (SELECT FROM public.{table})")
+            if cursor.fetchone() == (True,):
+                cursor.execute(f"CREATE TABLE {_KEPT}.{table} AS TABLE public.{table}")
 
 
 def restore() -> None:
@@ -28,7 +30,8 @@ def restore() -> None:
 
     Sequences go on, so that no id is ever seen twice.
     """
-    tables = _tables()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("; ".join(f"DELETE FROM public.{table}" for table in tables))
-        cursor.execute("; ".join(f"INSERT INTO public.{table} SELECT * FROM {_KEPT}.{table}" for table in tables))
+        cursor.execute("; ".join(f"DELETE FROM public.{table}" for table in _tables()))
+        cursor.execute("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = %s", [_KEPT])
+        kept = [name for (name,) in cursor.fetchall()]
+        cursor.execute("; ".join(f"INSERT INTO public.{table} SELECT * FROM {_KEPT}.{table}" for table in kept))

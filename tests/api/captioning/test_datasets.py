@@ -153,7 +153,7 @@ def test_the_list_takes_the_same_queries_however_long_it_is(as_ada, ada, django_
 
     as_ada.get("/api/datasets")  # the first use of a token in a minute is noted
 
-    with django_assert_num_queries(4):  # token, its note, count, rows
+    with django_assert_num_queries(5):  # token, its note, count, rows, their images
         assert len(as_ada.get("/api/datasets?limit=30").json()["datasets"]) == 30
 
 

@@ -62,6 +62,21 @@ def test_states_are_counted_within_the_rest_of_the_filter(ada_browses, ada):
     assert counts == {"none": "0", "captioned": "3", "proposed": "1", "rejected": "1", "accepted": "1"}
 
 
+@pytest.mark.parametrize("query", ["", "state=proposed", "search=owl", "search=owl&state=proposed"])
+def test_every_picture_is_on_one_page_and_a_page_too_far_is_the_last(ada_browses, ada, monkeypatch, query):
+    monkeypatch.setattr("captioning.pages.datasets.TILES_A_PAGE", 2)
+    dataset, perspective = make_dataset(ada), make_perspective()
+    images = [make_image(dataset, f"{number}.png") for number in range(7)]
+    for image in images:
+        make_caption(image, perspective, text="An owl.")
+
+    def shown_on(page: int) -> list[int]:
+        return shown_in(ada_browses.get(f"/datasets/birds?{query}&page={page}").content.decode())
+
+    assert [pk for page in (1, 2, 3, 4) for pk in shown_on(page)] == [image.pk for image in images]
+    assert shown_on(99) == shown_on(4)
+
+
 def test_a_state_that_is_none_is_refused(ada_browses, ada):
     make_dataset(ada)
 

@@ -1,0 +1,90 @@
+"""Which pictures match, how many there are of each state, and where the grid finds them"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from django.contrib.auth.models import User
+
+from captioning.image_filter import STATES, ImageFilter
+from captioning.models import Dataset, Image
+from tests.captions import make_caption, make_dataset, make_image, make_perspective
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def store(settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path / "media"
+
+
+@pytest.fixture
+def dataset(ada: User) -> Dataset:
+    """Nine pictures: every third without a caption, of the others every second accepted; two look like one another."""
+    dataset, perspective = make_dataset(ada), make_perspective("words")
+    make_image(make_dataset(ada, "another"), path="Owl-elsewhere.png")
+    for number in range(9):
+        image = make_image(dataset, path=f"Owl-{number}.PNG" if number < 6 else f"été-{number}.png")
+        if number % 3:
+            caption = make_caption(image, perspective, text=f"A bird on branch {number}")
+            if number % 2:
+                caption.revise(by=ada, review="accepted")
+    pair = list(dataset.images.order_by("pk")[4:6])
+    Image.objects.filter(pk__in=[one.pk for one in pair]).update(look_group=pair[0].pk)
+    return dataset
+
+
+CONDITIONS = (
+    {},
+    {"search": "branch"},
+    {"search": "oWl-"},
+    {"search": "ÉTÉ"},
+    {"search": "100%_"},
+    {"lacks": "words"},
+    {"alike": "1"},
+)
+
+
+@pytest.mark.parametrize(("condition", "state"), list(product(CONDITIONS, ("", *STATES))))
+def test_a_glance_tells_what_the_filter_finds(dataset, condition, state):
+    wanted = ImageFilter.of(condition | {"state": state})
+    found = {
+        one: list(
+            ImageFilter.of(condition | {"state": one}).apply(dataset.images.order_by("pk")).values_list("pk", flat=True)
+        )
+        for one in ("", *STATES)
+    }
+
+    glance = wanted.glance(dataset.images.all(), offset=1, n=2)
+
+    assert glance.counts == {one: len(ids) for one, ids in found.items()}
+    assert glance.ids == found[state][1:3]
+
+
+@pytest.mark.parametrize(
+    ("condition", "n"),
+    [
+        ({}, 9),
+        ({"search": "branch"}, 6),
+        ({"search": "oWl-"}, 6),
+        ({"search": "ÉTÉ"}, 3),
+        ({"search": "100%_"}, 0),
+        ({"lacks": "words"}, 3),
+        ({"alike": "1"}, 2),
+    ],
+)
+def test_each_condition_finds_what_it_names(dataset, condition, n):
+    assert ImageFilter.of(condition).apply(dataset.images.all()).count() == n
+
+
+def test_what_is_known_already_is_not_counted_again(dataset, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        glance = ImageFilter.of({}).glance(dataset.images.all(), n=3, known={"none": 3, "accepted": 6})
+
+    assert (glance.counts[""], glance.counts["captioned"], len(glance.ids)) == (9, 6, 3)
+
+
+def test_a_search_is_done_once(dataset, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        ImageFilter.of({"search": "branch", "state": "accepted"}).glance(dataset.images.all(), n=3)
