@@ -131,6 +131,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "orchestrator.access.OpenAccessMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "orchestrator.zones.ZoneMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "orchestrator.problems.ProblemMiddleware",

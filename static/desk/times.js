@@ -6,6 +6,11 @@ const exact = new Intl.DateTimeFormat(document.documentElement.lang || undefined
   timeStyle: "long",
 });
 
+// The administration writes times on the server, in this zone (orchestrator/zones.py).
+const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+const secure = location.protocol === "https:" ? "; secure" : "";
+if (zone) document.cookie = `zone=${zone}; path=/; max-age=31536000; samesite=lax${secure}`;
+
 function roughly(seconds) {
   for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
     if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
