@@ -423,6 +423,8 @@ class ModelCall(models.Model):
     mode = models.TextField(blank=True, default="")
     repaired = models.BooleanField(default=False)
     error_code = models.TextField(blank=True, default="")
+    # The beginning of an answer of no use; every other answer lies with its caption.
+    unusable = models.TextField(blank=True, default="", db_default="")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -31,6 +31,7 @@ from captioning.gateway.retry import Patience, retry_after_seconds
 from captioning.gateway.schema import InvalidSchema, check_schema
 
 MEMORY = Memory()
+_MOST_KEPT = 20_000  # characters of an answer that was of no use
 
 
 def caption(
@@ -263,6 +264,8 @@ class _Call:
 
     def _payload(self, response: httpx2.Response, attempt: Attempt) -> Any:
         payload = json_of(response)
+        if not response.is_success or payload is None:
+            attempt.unusable = self._kept(response.text)
         if not response.is_success:
             raise openai.error_from(
                 response.status_code,
@@ -285,7 +288,11 @@ class _Call:
         self.attempts[-1].repaired = answer.repaired
         if answer.result is None:
             self.attempts[-1].error_class = "invalid_answer"
+            self.attempts[-1].unusable = self._kept(message.text)
         return answer
+
+    def _kept(self, text: str) -> str:
+        return openai.redact(text, self.key)[:_MOST_KEPT]
 
     def _reply(
         self, first: openai.Message, last: openai.Message, result: dict[str, Any], *, repaired: bool

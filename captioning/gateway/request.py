@@ -173,6 +173,7 @@ class Attempt:
     repaired: its answer became JSON only after mending.
     repair_turn: it asked the model to correct an earlier answer.
     error_class: code of the error, None for an answer we could use.
+    unusable: the beginning of an answer that was of no use; empty for all others.
     """
 
     mode: Mode
@@ -184,6 +185,7 @@ class Attempt:
     repaired: bool = False
     repair_turn: bool = False
     error_class: str | None = None
+    unusable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +50,10 @@ class Received:
     raw_text: str | None
     is_repaired: bool
     evidence: Mapping[str, str]
+
+    @property
+    def evidence_text(self) -> str:
+        return json.dumps(self.evidence, indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from captioning import batch
 from captioning.models import ModelCall
@@ -75,6 +77,37 @@ def test_a_failed_item_shows_the_calls_that_failed(ada_browses, job, httpserver)
     assert ModelCall.objects.count() == 1
     assert re.search(r"HTTP 404 · <span class=\"bad\">\w+<", page)
     assert '"model": "tiny-vlm"' in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failed_item_shows_what_was_answered_without_the_key(ada_browses, job, httpserver):
+    chat = completion({})
+    chat["choices"][0]["message"]["content"] = "I'd rather write a poem about <i>owls</i>."
+    httpserver.expect_ordered_request(ROUTE).respond_with_json(chat)
+    httpserver.expect_ordered_request(ROUTE).respond_with_data(
+        "sk-very-secret is not welcome" + "!" * 30_000, status=400
+    )
+    work()
+
+    page = shown(ada_browses, job)
+
+    assert "I'd rather write a poem about <i>owls</i>." in page
+    assert "is not welcome!!!" in page
+    assert "very-secret" not in page
+    assert max(len(call.unusable) for call in ModelCall.objects.all()) <= 20_000
+
+
+@pytest.mark.django_db
+def test_an_item_that_is_tried_again_says_so_rather_than_that_it_failed(ada_browses, job):
+    later = timezone.now() + timedelta(minutes=5)
+    job.items.update(
+        status="waiting", run_after=later, error="Too many requests.", error_code="rate_limited", attempts=1
+    )
+
+    page = shown(ada_browses, job)
+
+    assert re.search(r'message warning stack"><p>Tried again <time[^>]*>in \d+', page)
+    assert 'class="message error' not in page
 
 
 @pytest.mark.django_db
