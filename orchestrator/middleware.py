@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -28,10 +29,16 @@ class Middleware:
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
         if self._is_async:
             return self._call_async(request)
-        return self.before(request) or self.after(request, self.get_response(request))  # type: ignore[arg-type]
+        with self.around(request):
+            return self.before(request) or self.after(request, self.get_response(request))  # type: ignore[arg-type]
 
     async def _call_async(self, request: HttpRequest) -> HttpResponse:
-        return self.before(request) or self.after(request, await self.get_response(request))  # type: ignore[misc]
+        with self.around(request):
+            return self.before(request) or self.after(request, await self.get_response(request))  # type: ignore[misc]
+
+    def around(self, request: HttpRequest) -> AbstractContextManager[None]:
+        """Hold something for as long as the request is worked on; it follows the request from thread to thread."""
+        return nullcontext()
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
         """Look at the request; an answer given here spares the view."""

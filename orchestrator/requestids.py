@@ -2,13 +2,13 @@
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
+
+from orchestrator.middleware import Middleware
 
 HEADER = "X-Request-ID"
 _SAFE = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -35,26 +35,10 @@ def carrying(request_id: str) -> Iterator[None]:
         _current.reset(token)
 
 
-class RequestIdMiddleware:
-    sync_capable = True
-    async_capable = True
+class RequestIdMiddleware(Middleware):
+    def around(self, request: HttpRequest) -> AbstractContextManager[None]:
+        return carrying(accept(request.headers.get(HEADER)))
 
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        if self._is_async:
-            return self._async(request)
-        with carrying(accept(request.headers.get(HEADER))):
-            response: HttpResponse = self.get_response(request)
-            response.headers[HEADER] = current()
-            return response
-
-    async def _async(self, request: HttpRequest) -> HttpResponse:
-        with carrying(accept(request.headers.get(HEADER))):
-            response: HttpResponse = await self.get_response(request)
-            response.headers[HEADER] = current()
-            return response
+    def after(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        response.headers[HEADER] = current()
+        return response
