@@ -72,7 +72,8 @@ SECRET_KEY = _secret_key()
 
 # --- Apps
 INSTALLED_APPS = [
-    "daphne",
+    # It is an app for the sake of `runserver` alone, and loading Twisted would delay every other command.
+    *(["daphne"] if "runserver" in sys.argv else []),
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "orchestrator.apps.DeskAdminConfig",
@@ -99,7 +100,6 @@ INSTALLED_APPS = [
 # The upload service shows no page, answers no API and takes no file for pictures; these were a third of its memory.
 # What is left out is named, not what is taken: an app that waits for uploads hears of them there.
 _NOT_FOR_UPLOADS = {
-    "daphne",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "orchestrator.apps.DeskAdminConfig",

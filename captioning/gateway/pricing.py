@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from genai_prices import Usage as ListedUsage
-from genai_prices import calc_price
-
 from captioning.gateway.request import Attempt, Endpoint, Price, Usage
 
 _MILLION = Decimal(1_000_000)
@@ -23,6 +20,10 @@ def cost_usd(endpoint: Endpoint, model: str, usage: Usage) -> Decimal | None:
         return None
     if endpoint.price is not None:
         return _own_price(endpoint.price, usage)
+    # Reading the list takes a quarter of a second, which every process of the desk would spend at its start.
+    from genai_prices import Usage as ListedUsage
+    from genai_prices import calc_price
+
     listed = ListedUsage(
         input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cached_tokens
     )
