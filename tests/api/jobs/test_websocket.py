@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -26,15 +27,43 @@ QUEUE = "/api/ws/job-queue"
 
 
 @pytest.fixture(scope="module")
-def open_port(django_db_setup: None) -> Iterator[int]:
+def open_server(django_db_setup: None) -> Iterator[int]:
     with web(API_ACCESS="open") as port:
         yield port
 
 
 @pytest.fixture(scope="module")
-def token_port(django_db_setup: None) -> Iterator[int]:
+def token_server(django_db_setup: None) -> Iterator[int]:
     with web(API_ACCESS="token", SOCKET_RECHECK_SECONDS="1") as port:
         yield port
+
+
+_listening: set[int] = set()
+
+
+def until_listening(port: int, **viewer: Any) -> int:
+    """Be the first viewer of a web process, for whom it begins to listen.
+
+    Once it does, it tells the state anew, in case that something went unheard; no later test shall be told twice.
+    """
+    if port not in _listening:
+        with Viewer(port, QUEUE, **viewer) as first:
+            for _ in range(2):
+                first.hear_until(type="SNAPSHOT")
+        _listening.add(port)
+    return port
+
+
+@pytest.fixture
+def open_port(open_server: int) -> int:
+    return until_listening(open_server)
+
+
+@pytest.fixture
+def token_port(token_server: int) -> int:
+    if token_server in _listening:
+        return token_server
+    return until_listening(token_server, origin=None, token=token_of(make_user("first"), access.USER_SCOPE))
 
 
 def address_of(job: Job) -> str:
