@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from urllib.parse import urlencode
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, Q, Value
-from django.db.models.functions import Lower
+from django.db.models import Count, Exists, OuterRef, Q
 
 from orchestrator.problems import Invalid
 
 from .models import Caption, Image, ImageState, Perspective
-from .querysets import ImageQuerySet
+from .querysets import ImageQuerySet, in_path
 
 CAPTIONED = "captioned"  # in whatever state
 STATES = (ImageState.NONE.value, CAPTIONED, *(state.value for state in ImageState if state != ImageState.NONE))
@@ -69,7 +69,7 @@ class ImageFilter:
             )
         if self.search:
             told = Caption.objects.current().matching(self.search).values("image_id")
-            images = images.filter(Q(path_lower__contains=Lower(Value(self.search))) | Q(pk__in=told))
+            images = images.filter(in_path(self.search) | Q(pk__in=told))
         if self.lacks:
             has = Caption.objects.current().filter(
                 image=OuterRef("pk"), perspective__in=Perspective.objects.filter(name=self.lacks)
@@ -94,7 +94,7 @@ class ImageFilter:
         """
         if self.is_search:
             return self._searched(images, offset, n)
-        counts = known if known is not None else {state: count for state, count, _ in images.by_state()}
+        counts = known if known is not None else {state: count for state, count, _ in images.tally("state")}
         every = _every(counts)
         matching, n_matching = self.apply(images).values_list("pk", flat=True), every[self.state]
         if offset < n_matching / 2:
@@ -106,9 +106,13 @@ class ImageFilter:
 
     def _searched(self, images: ImageQuerySet, offset: int, n: int) -> Glance:
         """Look images through once, for the counts and for the ids."""
-        sql, parameters = self.apply(images, but_state=True).order_by().values("pk", "state").query.sql_with_params()
-        within = {"": "", CAPTIONED: f"WHERE state <> '{ImageState.NONE}'"}.get(self.state, "WHERE state = %s")
-        wanted = [self.state] if "%s" in within else []
+        matching = self.apply(images, but_state=True).order_by().values("pk", "state")
+        try:
+            sql, parameters = matching.query.sql_with_params()
+        except EmptyResultSet:  # Django knows without asking that there are none
+            return Glance(_every({}), [])
+        is_captioned = self.state == CAPTIONED
+        states = [s.value for s in ImageState if self.state in ("", s) or (is_captioned and s != ImageState.NONE)]
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
@@ -116,9 +120,9 @@ class ImageFilter:
                 SELECT
                     (SELECT json_object_agg(state, n)
                      FROM (SELECT state, count(*) AS n FROM matching GROUP BY state) AS counted),
-                    ARRAY(SELECT id FROM matching {within} ORDER BY id OFFSET %s LIMIT %s)
+                    ARRAY(SELECT id FROM matching WHERE state = ANY(%s) ORDER BY id OFFSET %s LIMIT %s)
                 """,  # noqa: S608  # the inner query is Django's own, its values travel as parameters
-                [*parameters, *wanted, offset, n],
+                [*parameters, states, offset, n],
             )
             counts, ids = cursor.fetchone()
         return Glance(_every(counts or {}), ids)

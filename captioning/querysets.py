@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db import connection, models, transaction
 from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
+from django.db.models.functions import Lower
 
 from orchestrator.querysets import ToldQuerySet
 from uploads import storage
@@ -49,10 +50,15 @@ class DatasetQuerySet(ToldQuerySet):
 def _tell_counts(datasets: Sequence[Any]) -> None:
     from .models import Image
 
-    images = Image.objects.filter(dataset__in=[dataset.pk for dataset in datasets]).order_by().values_list("dataset")
-    counts = {pk: found for pk, *found in images.annotate(n=Count("*"), m=Sum("n_captions"))}
+    images = Image.objects.filter(dataset__in=[dataset.pk for dataset in datasets])
+    counts = {pk: found for pk, *found in images.tally("dataset")}
     for dataset in datasets:
         dataset.n_images, dataset.n_captions = counts.get(dataset.pk, (0, 0))
+
+
+def in_path(text: str) -> Q:
+    """Images whose path has this part, in capitals or not."""
+    return Q(path_lower__contains=Lower(Value(text)))
 
 
 class ImageQuerySet(models.QuerySet):
@@ -61,9 +67,9 @@ class ImageQuerySet(models.QuerySet):
         kept = self.filter(dataset__thrown_at=None)
         return kept if user.is_staff else kept.filter(dataset__owner_id=user.pk)
 
-    def by_state(self) -> models.QuerySet:
-        """Rows of state, how many images, how many current captions they have."""
-        return self.order_by().values_list("state").annotate(n=Count("*"), m=Sum("n_captions"))
+    def tally(self, column: str) -> models.QuerySet:
+        """Rows of each value of a column, how many images have it, how many current captions these have."""
+        return self.order_by().values_list(column).annotate(n=Count("*"), m=Sum("n_captions"))
 
     def lock_bytes(self, hashes: Sequence[str]) -> None:
         """Be the only one to add or remove rows and files with these sha256, until the transaction ends.

@@ -18,7 +18,7 @@ class ToldQuerySet(models.QuerySet):
     _told_of_fetched: tuple[Callable[[Sequence[Any]], None], ...] = ()
 
     def _clone(self) -> Self:
-        clone: Self = super()._clone()  # type: ignore[misc]
+        clone: Self = super()._clone()  # type: ignore[misc]  # the stubs leave out what Django hides
         clone._told_of_fetched = self._told_of_fetched
         return clone
 
@@ -31,6 +31,6 @@ class ToldQuerySet(models.QuerySet):
 
     def telling(self, tell: Callable[[Sequence[Any]], None]) -> Self:
         """Have `tell` complete the rows when they are fetched."""
-        told: Self = self._chain()  # type: ignore[attr-defined]
+        told: Self = self._chain()  # type: ignore[attr-defined]  # likewise
         told._told_of_fetched = (*self._told_of_fetched, tell)
         return told

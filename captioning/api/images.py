@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db.models import Value
-from django.db.models.functions import Lower
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import path
 from django.utils.cache import get_conditional_response
@@ -32,6 +30,7 @@ from .. import pictures, thumbnails
 from ..intake import intake
 from ..models import Image
 from ..pictures import PictureRefused
+from ..querysets import in_path
 from .datasets import DatasetView
 
 _TAGS = ["Images"]
@@ -155,7 +154,7 @@ class DatasetImages(DatasetView):
         query = ImageQuery.of(request)
         images = dataset.images.all()
         if "search" in query:
-            images = images.filter(path_lower__contains=Lower(Value(query["search"])))
+            images = images.filter(in_path(query["search"]))
         total = images.count()
         if "cursor" in query:
             if query["ordering"] != "id" or query["offset"]:

@@ -95,7 +95,7 @@ def create_dataset(request: HttpRequest) -> str:
 def dataset(request: HttpRequest, name: str) -> HttpResponse:
     shown = dataset_of(request, name)
     wanted = ImageFilter.of(request.GET.dict())
-    by_state = list(shown.images.by_state())
+    by_state = list(shown.images.tally("state"))
     asked = max(_number(request, "page", 1), 1)
 
     def glance(page: int) -> Glance:

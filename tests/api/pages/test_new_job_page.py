@@ -50,6 +50,14 @@ def test_the_page_is_filled_from_its_address(ada_browses, birds):
     assert '<input type="hidden" name="state" value="none">' in page
 
 
+@pytest.mark.parametrize("query", ["", "&search=owl", "&lacks=plain", "&alike=1", "&state=captioned"])
+def test_a_data_set_that_is_gone_leaves_nothing_to_choose_from(ada_browses, birds, query):
+    answer = ada_browses.get(f"/jobs/new?dataset=gone{query}")
+
+    assert answer.status_code == 200
+    assert "0 pictures" in answer.content.decode()
+
+
 def test_the_choice_is_evaluated_once_for_the_count_and_the_samples(ada_browses, birds):
     with CaptureQueriesContext(connection) as queries:
         page = ada_browses.get("/jobs/new?dataset=birds&search=png").content.decode()
