@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv is quicker where somebody has it; pip is always there.
 UV := $(shell command -v uv 2>/dev/null)
-INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) --require-hashes --requirement
+INSTALL = $(if $(UV),$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) --require-hashes --requirement
 CODE := manage.py orchestrator jobs captioning uploads volcal tests
 TEST := $(BIN)/python -m pytest -q
 
