@@ -76,8 +76,9 @@ class ImageFilter:
             )
             images = images.filter(~Exists(has))
         if self.alike:
-            groups = Image.objects.filter(look_group__isnull=False).order_by().values("look_group")
-            images = images.filter(look_group__in=groups.annotate(n=Count("*")).filter(n__gt=1).values("look_group"))
+            groups = Image.objects.filter(ever_alike=True, dataset__thrown_at=None).order_by().values("look_group")
+            of_several = groups.annotate(n=Count("*")).filter(n__gt=1).values("look_group")
+            images = images.filter(ever_alike=True, look_group__in=of_several)
         return images
 
     @property

@@ -94,6 +94,8 @@ class Image(models.Model):
     look = models.BigIntegerField(null=True, editable=False)
     look_bands = ArrayField(models.IntegerField(), default=list, db_default=[], editable=False)
     look_group = models.BigIntegerField(null=True, editable=False)
+    # Was put beside another once, which may be gone since: the few among which lookalikes have to be counted.
+    ever_alike = models.BooleanField(default=False, db_default=False, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = ImageQuerySet.as_manager()
@@ -107,11 +109,17 @@ class Image(models.Model):
             models.Index(fields=["dataset", "path"], name="image_by_path"),
             # A job over a whole data set walks it in pages of ids; the grid reads from here what it filters by, in half
             # the time that the rows take.
-            models.Index(fields=["dataset", "id"], include=["state", "path_lower", "look_group"], name="image_grid"),
+            models.Index(fields=["dataset", "id"], include=["state", "path_lower"], name="image_grid"),
             # The grid of one state, and how many there are of each with how many captions.
             models.Index(fields=["dataset", "state", "id"], include=["n_captions"], name="image_by_state"),
             # Which others look like the ones shown, and which might look like a new one.
             models.Index(fields=["look_group"], name="image_by_look_group"),
+            models.Index(
+                fields=["dataset", "look_group"],
+                include=["id", "state"],
+                name="image_ever_alike",
+                condition=models.Q(ever_alike=True),
+            ),
             GinIndex(fields=["look_bands"], name="image_by_look_bands"),
         ]
 

@@ -30,9 +30,11 @@ def fill() -> int:
         # Every ninth picture looks like the one before it.
         cursor.execute(
             "INSERT INTO captioning_image"
-            " (dataset_id, path, sha256, stored_as, format, size, width, height, look, look_group)"
+            " (dataset_id, path, sha256, stored_as, format, size, width, height, look, look_group,"
+            " ever_alike)"
             " SELECT %s, 'folder-' || n / 1000 || '/IMG_' || n || '.jpg', md5(n::text) || md5('x' || n),"
-            " 'images/' || n, 'JPEG', 2000000, 4000, 3000, n, CASE WHEN n %% 9 = 0 THEN n - 1 ELSE n END"
+            " 'images/' || n, 'JPEG', 2000000, 4000, 3000, n, CASE WHEN n %% 9 = 0 THEN n - 1 ELSE n END,"
+            " n %% 9 IN (0, 8)"
             " FROM generate_series(1, %s) n",
             [dataset, N_IMAGES],
         )
@@ -94,6 +96,7 @@ if __name__ == "__main__":
         "data set, a word of one in 20": "/datasets/large?search=twig",
         "data set, file name": "/datasets/large?search=IMG_77",
         "data set, lookalikes": "/datasets/large?alike=1",
+        "piece of a search, 120 tiles": "/datasets/large/tiles?search=twig&offset=2400&limit=120",
         "piece of the grid, 120 tiles at 90,000": "/datasets/large/tiles?offset=90000&limit=120",
         "image": f"/images/{image}",
         "review": "/review",

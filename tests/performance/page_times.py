@@ -61,6 +61,7 @@ if __name__ == "__main__":
         "API: statistics": f"{batch}/statistics",
         "page: queue": "/queue",
         "page: job": f"/jobs/{job_id}",
+        "page: item in the middle": f"/jobs/{job_id}/items/500000",
         "page: home": "/",
     }
     print(json.dumps({name: p95_ms(path) for name, path in paths.items()}))

@@ -53,6 +53,20 @@ def test_the_address_filters_the_grid(ada_browses, ada, query, wanted):
     assert set(shown_in(page)) == set(shown_in(piece)) == {images[name].pk for name in wanted}
 
 
+def test_a_search_leaves_out_what_it_did_not_count(ada_browses, ada):
+    """The whole data set has to be counted for its head and for what deleting it says."""
+    shelf(ada)
+
+    page = ada_browses.get("/datasets/birds").content.decode()
+    found = ada_browses.get("/datasets/birds?search=owl").content.decode()
+
+    for said in ("4 pictures · ", "/datasets/birds/delete"):
+        assert said in page
+        assert said not in found
+    assert 'href="/review?dataset=birds"' in found
+    assert "New job for these 3" in found
+
+
 def test_states_are_counted_within_the_rest_of_the_filter(ada_browses, ada):
     shelf(ada)
 

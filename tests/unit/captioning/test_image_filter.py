@@ -7,11 +7,15 @@ from itertools import product
 import pytest
 from django.contrib.auth.models import User
 
+from captioning import lookalikes, trash
 from captioning.image_filter import STATES, ImageFilter
-from captioning.models import Dataset, Image
+from captioning.models import Dataset
 from tests.captions import make_caption, make_dataset, make_image, make_perspective
 
 pytestmark = pytest.mark.django_db
+
+
+PAIR = ("Owl-4.PNG", "Owl-5.PNG")
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +34,8 @@ def dataset(ada: User) -> Dataset:
             caption = make_caption(image, perspective, text=f"A bird on branch {number}")
             if number % 2:
                 caption.revise(by=ada, review="accepted")
-    pair = list(dataset.images.order_by("pk")[4:6])
-    Image.objects.filter(pk__in=[one.pk for one in pair]).update(look_group=pair[0].pk)
+    for image in dataset.images.order_by("pk"):
+        lookalikes.place(image, look=0x0F0F_0F0F if image.path in PAIR else None)
     return dataset
 
 
@@ -76,6 +80,19 @@ def test_a_glance_tells_what_the_filter_finds(dataset, condition, state):
 )
 def test_each_condition_finds_what_it_names(dataset, condition, n):
     assert ImageFilter.of(condition).apply(dataset.images.all()).count() == n
+
+
+@pytest.mark.parametrize("gone", PAIR)
+@pytest.mark.parametrize("is_for_good", [False, True])
+def test_a_picture_whose_lookalike_was_deleted_has_none(dataset, ada, gone, is_for_good):
+    lookalike = dataset.images.filter(path=gone)
+
+    if is_for_good:
+        lookalike.delete()
+    else:
+        trash.throw_away(lookalike, dataset, by=ada)
+
+    assert not ImageFilter(alike=True).apply(dataset.images.all()).exists()
 
 
 def test_what_is_known_already_is_not_counted_again(dataset, django_assert_num_queries):

@@ -97,6 +97,7 @@ def test_lookalikes_meet_in_one_group_over_data_sets(ada, bob):
 
     assert first.look_group == again.look_group == first.pk
     assert other.look_group == other.pk
+    assert set(Image.objects.filter(ever_alike=True)) == {first, again}
 
 
 @pytest.mark.django_db
@@ -116,8 +117,9 @@ def test_pictures_from_before_are_grouped_by_the_command(ada):
     for n, name in enumerate(("here", "there")):
         content = encoded(photograph().resize((600 + 40 * n, 400)), "JPEG")
         intake(make_dataset(ada, name), "a.jpg", io.BytesIO(content))
-    Image.objects.update(look=None, look_bands=[], look_group=None)
+    Image.objects.update(look=None, look_bands=[], look_group=None, ever_alike=False)
 
     call_command("find_lookalikes")
 
     assert Image.objects.values("look_group").distinct().count() == 1
+    assert Image.objects.filter(ever_alike=True).count() == 2
