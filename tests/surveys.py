@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ from django.test import TestCase
 
 from jobs.admission import admit
 from jobs.clusters import Cluster, QueueName
-from tests.workbench import fake_engine
-from tests.workbench.rows import work
+from tests.workbench.rows import wait_until, work
 from uploads.finishing import finish
 from uploads.holds import Hold
 from uploads.models import Upload
@@ -31,24 +31,48 @@ class FakeEngine:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, fake_engine.__file__, str(self.folder / "plan.json")]
+        return [sys.executable, "-m", "tests.workbench.fake_engine", str(self.folder / "plan.json")]
 
     def plan(self, **stages: dict[str, Any]) -> None:
         (self.folder / "plan.json").write_text(json.dumps(stages))
 
     def runs(self) -> list[str]:
         """List the stages that were started, in order."""
-        return [line.split()[0] for line in self._notes()]
+        return [line.split()[0] for line in self._notes("runs")]
 
     def pids(self) -> list[int]:
-        return [int(line.split()[1]) for line in self._notes()]
+        return [int(line.split()[1]) for line in self._notes("runs")]
+
+    def guardians(self) -> list[int]:
+        """List the process that watched over each of the runs."""
+        return [int(line.split()[2]) for line in self._notes("runs")]
+
+    def grandchild(self) -> int:
+        """Return the process that a stage started, 0 as long as there is none."""
+        return int(next(iter(self._notes("grandchild")), 0))
+
+    def seen(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._notes("seen")]
 
     def let_go(self) -> None:
         (self.folder / "go").touch()
 
-    def _notes(self) -> list[str]:
-        notes = self.folder / "runs"
+    def _notes(self, name: str) -> list[str]:
+        notes = self.folder / name
         return notes.read_text().splitlines() if notes.exists() else []
+
+
+def lives(pid: int) -> bool:
+    """Say whether there is such a process; one that waits for its funeral is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def assert_gone(pids: Sequence[int]) -> None:
+    """Make sure that processes have ended, or are about to: a killed one needs a moment."""
+    wait_until(lambda: not any(map(lives, pids)), seconds=5, what="the processes to end")
 
 
 def committed() -> Any:

@@ -1,14 +1,15 @@
-"""One stage as a child process: started in a session of its own, watched, and never left behind."""
+"""One stage in a child process: started in a session of its own, watched, and never left behind.
+
+The guardian of the child (volcal/engine/__main__.py) stays a while for the next stage; each thread that runs stages has
+one at most.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
-import selectors
 import signal
-import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from enum import IntEnum
@@ -19,14 +20,16 @@ from django.conf import settings
 from jobs.pipelines import Cancelled, Permanent, RetryLater
 from orchestrator.deathsig import die_with
 
+from .engine.process import Engine, Message
 from .workfolders import WorkFolder
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.2  # how often somebody looks whether the stage is still wanted
 GRACE_SECONDS = 8.0  # from TERM to KILL; with the look before it, a cancelled child is gone within ten
-LONGEST_LINE = 64 * 1024
-LOG_TAIL = 4000  # characters of the child's stderr that are logged
+LOG_TAIL = 4000  # characters of the child's output that are logged
+
+# A guardian dies with the thread that started it, so no other one may count on it.
+_kept = threading.local()
 
 
 class Exit(IntEnum):
@@ -50,56 +53,61 @@ def run(
     """Run one stage to its end.
 
     Raises Cancelled if it was not wanted any more, Permanent if the inputs are refused or the engine cannot do it,
-    RetryLater if it died by chance. In every case no process of it is left.
+    RetryLater if it died by chance. In every case no process of it is left; its guardian stays only if it ended by
+    itself.
     """
+    engine = _engine()
+    ends_at = time.monotonic() + deadline_seconds + GRACE_SECONDS
     with folder.log.open("ab") as log:
         log_from = log.tell()
-        process = subprocess.Popen(
-            [
-                *settings.SURVEY_ENGINE,
-                stage,
-                str(folder.path),
-                f"--threads={settings.SURVEY_THREADS}",
-                f"--memory-mb={settings.SURVEY_MEMORY_MB}",
-                f"--deadline-seconds={deadline_seconds:.1f}",
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            cwd=settings.BASE_DIR,
-            env=_environment(folder),
-            start_new_session=True,
-            pass_fds=[folder.lock],
-            preexec_fn=die_with(os.getpid(), by=signal.SIGKILL),
+        said = engine.run(
+            stage, folder.path, log=log.fileno(), held=[folder.lock], deadline_seconds=round(deadline_seconds, 1)
         )
         try:
-            last = _watch(process, time.monotonic() + deadline_seconds + GRACE_SECONDS, report, stopped)
-        finally:
-            _end(process)
-    _judge(stage, process.returncode, last, _tail(folder, log_from))
+            last, code = _watch(said, ends_at, report, stopped)
+        except BaseException:
+            engine.end(GRACE_SECONDS)
+            raise
+    _judge(stage, code, last, _tail(folder, log_from))
 
 
-def _environment(folder: WorkFolder) -> dict[str, str]:
+def _engine() -> Engine:
+    """Return this thread's engine. A fork of this process needs its own: a guardian answers to who started it."""
+    if getattr(_kept, "owner", None) != os.getpid():
+        _kept.owner = os.getpid()
+        _kept.engine = Engine(
+            settings.SURVEY_ENGINE,
+            threads=settings.SURVEY_THREADS,
+            memory_mb=settings.SURVEY_MEMORY_MB,
+            cwd=settings.BASE_DIR,
+            environment=_environment(),
+            preexec_fn=die_with(os.getpid(), by=signal.SIGKILL),
+        )
+    engine: Engine = _kept.engine
+    return engine
+
+
+def _environment() -> dict[str, str]:
     """Leave out everything but what a program needs to start: the engine has no use for our keys."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if name in {"PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"}
     }
-    temporary = folder.path / "tmp"
-    temporary.mkdir(exist_ok=True)
-    return kept | {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
+    return kept | {"PYTHONUNBUFFERED": "1"}
 
 
 def _watch(
-    process: subprocess.Popen[bytes],
+    said: Iterator[Message | None],
     ends_at: float,
     report: Callable[[float, str], None],
     stopped: Callable[[], bool],
-) -> dict[str, Any]:
-    """Pass on what the child says until it closes its output. Returns the last thing it said."""
-    last: dict[str, Any] = {}
-    for message in _messages(process):
+) -> tuple[Message, int]:
+    """Pass on what the child says. Returns the last thing it said before its end, and its exit code."""
+    last: Message = {}
+    for message in said:
+        if message and "ended" in message:
+            return last, int(message["ended"])
         if message is not None:
             last = message
         if "progress" in last:
@@ -108,59 +116,7 @@ def _watch(
             raise Cancelled
         if time.monotonic() > ends_at:
             raise Permanent("The stage did not end in its time and was stopped; thin the clouds.", code="deadline")
-    while process.poll() is None:  # its output is closed, so the end is near
-        if stopped():
-            raise Cancelled
-        if time.monotonic() > ends_at:
-            raise Permanent("The stage did not end in its time and was stopped; thin the clouds.", code="deadline")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(TICK_SECONDS)
-    return last
-
-
-def _messages(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any] | None]:
-    """Yield each JSON line of the child, and None every TICK_SECONDS without one."""
-    assert process.stdout is not None
-    waiting = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            if not selector.select(TICK_SECONDS):
-                yield None
-                continue
-            piece = os.read(process.stdout.fileno(), LONGEST_LINE)
-            if not piece:
-                return
-            *lines, waiting = (waiting + piece).split(b"\n")
-            waiting = waiting[-LONGEST_LINE:]
-            for line in lines:
-                if (message := _read(line)) is not None:
-                    yield message
-
-
-def _read(line: bytes) -> dict[str, Any] | None:
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return None  # a library that prints is no reason to fail
-    return message if isinstance(message, dict) else None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the whole session: ask, wait, kill. Nothing to do where it has ended by itself."""
-    if process.poll() is None:
-        _signal(process, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-    _signal(process, signal.SIGKILL)  # whatever is left of the session, also behind a leader that has ended
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+    raise AssertionError("the engine always says how a stage ended")
 
 
 def _tail(folder: WorkFolder, log_from: int) -> str:

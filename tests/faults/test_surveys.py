@@ -54,24 +54,33 @@ class SurveyDesk(Desk):
         return self.query(task_id)
 
     def stage_processes(self) -> list[psutil.Process]:
-        """Find the processes of the engine that work in a folder of this desk."""
-        found = []
+        """Find the process that computes in a folder of this desk, by the log that it writes there, and its guardian.
+
+        The guardian comes first. It is no sign of a stage by itself: it waits a while for the next one.
+        """
+        log = str(self.var_dir / "work")
         for process in psutil.process_iter():
             try:
-                command = process.cmdline()
-                is_ours = any(str(self.var_dir) in part for part in command) and "volcal.engine" in command
-                if is_ours and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+                guardian = process.parent()
+                is_ours = "volcal.engine" in process.cmdline() and any(
+                    file.path.startswith(log) for file in process.open_files()
+                )
+                # A fork has its parent's command; the guardian itself holds the log while the stage lives.
+                if is_ours and guardian and guardian.cmdline() == process.cmdline() and lives(process):
+                    return [guardian, process]
             except psutil.Error:
                 continue
-        return found
+        return []
 
     def wait_for_stage(self, task_id: str, stage: str) -> list[psutil.Process]:
+        found: list[psutil.Process] = []
+
         def runs() -> bool:
-            return self.query(task_id)["stage"] == stage and bool(self.stage_processes())
+            found[:] = self.stage_processes()
+            return self.query(task_id)["stage"] == stage and len(found) == 2 and all(map(lives, found))
 
         wait_until(runs, seconds=PATIENCE_SECONDS)
-        return self.stage_processes()
+        return found
 
     def work_folders(self) -> list[str]:
         root = self.var_dir / "work"
@@ -124,7 +133,7 @@ def test_a_phone_gets_the_volume_of_the_site(desk, site, files):
 def test_a_killed_worker_takes_its_stage_along_and_another_one_finishes(desk, site, files):
     task_id = desk.new_task(files)
     stage = desk.wait_for_stage(task_id, "align")
-    guardian = next(process for process in stage if process.ppid() not in {one.pid for one in stage})
+    guardian, _ = stage
 
     os.kill(guardian.ppid(), signal.SIGKILL)
 
@@ -149,10 +158,11 @@ def test_cancelling_ends_the_stage_within_ten_seconds_and_it_can_start_again(des
 
 def test_a_desk_that_is_stopped_in_the_middle_goes_on_after_its_start(desk, site, files):
     task_id = desk.new_task(files)
-    desk.wait_for_stage(task_id, "align")
+    stage = desk.wait_for_stage(task_id, "align")
 
     assert desk.stop() == 0
     assert desk.stage_processes() == []
+    assert not any(map(lives, stage))
     (of_this_survey,) = desk.work_folders()
     left_by_another = desk.var_dir / "work" / "9f1c1d0e-5d0b-4a58-8c0e-3f8f4a1f0a11"
     left_by_another.mkdir()

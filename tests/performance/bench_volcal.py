@@ -1,14 +1,14 @@
 """Measure the survey engine on made-up sites whose truth is known: accuracy, coverage, refusals, time, memory, ratios.
 
 All of it takes an hour; -k runs a part: "site_7", "sites", "flat", "speed and 200000", "naive". Each survey runs as the
-desk runs it, one child process a stage. CPU seconds stand beside wall seconds: they say what an idle machine needs.
+desk runs the first one after a pause: one child process a stage, with a guardian that has loaded nothing yet. CPU
+seconds, the guardian's among them, stand beside wall seconds: they say what an idle machine needs.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +28,7 @@ from volcal.engine.align import on_stable
 from volcal.engine.area import inside
 from volcal.engine.parameters import Parameters
 from volcal.engine.pose import Pose, about, inverse, moved, turn_deg
+from volcal.engine.process import Engine
 from volcal.engine.registration import base_voxel, search_ladder, thinned
 from volcal.engine.stability import stable_ground
 from volcal.engine.stages import STAGES
@@ -70,19 +71,14 @@ def survey(made: Scene, folder: Path, stages: tuple[str, ...] = STAGES[:-1]) -> 
         (folder / "input" / label).symlink_to(getattr(files, label))
     seconds: dict[str, tuple[float, float]] = {}
     peak = 0.0
-    for stage in stages:
-        start = time.perf_counter()
-        child = subprocess.Popen(
-            [sys.executable, "-m", "volcal.engine", stage, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        assert child.stdout is not None
-        lines = child.stdout.read().splitlines()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        seconds[stage] = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
-        peak = max(peak, usage.ru_maxrss / 1024)
-        if child.returncode:
-            return Outcome({}, json.loads(lines[-1])["error"]["code"], seconds, peak)
+    with Engine([sys.executable, "-m", "volcal.engine"], cwd=ROOT) as engine, (folder / "log").open("ab") as log:
+        for stage in stages:
+            start = time.perf_counter()
+            *said, ended = filter(None, engine.run(stage, folder, log=log.fileno()))
+            seconds[stage] = time.perf_counter() - start, ended["cpu_seconds"]
+            peak = max(peak, ended["peak_mb"])
+            if ended["ended"]:
+                return Outcome({}, said[-1]["error"]["code"], seconds, peak)
     facts = {one: json.loads((folder / "state" / one / "facts.json").read_text()) for one in STAGES[:-1]}
     return Outcome(facts, None, seconds, peak)
 

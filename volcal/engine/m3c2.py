@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # The compiled half of py4dgeo, pinned in the lock. Its Python half loads pandas, seaborn and matplotlib: 4.4 s and
-# 200 MB in every child process, against 0.2 s. A test compares both, and one value worked out by hand.
+# 200 MB in every guardian, against 0.2 s. A test compares both, and one value worked out by hand.
 import _py4dgeo  # type: ignore[import-not-found]
 import numpy as np
 from numpy.typing import NDArray

@@ -19,7 +19,7 @@ def run(stage: str, folder: Path, parameters: Parameters, report: Callable[[floa
     """
     if stage not in STAGES:
         raise ValueError(f"Unknown stage {stage}; the stages are {', '.join(STAGES)}.")
-    # Imported here: a process runs one stage and must not pay for the libraries of the others, nor the desk, which only
+    # Imported here: a guardian's first stage must not wait for the libraries of the others, nor the desk, which only
     # names the stages, for any.
     from .workfolder import WorkFolder
 

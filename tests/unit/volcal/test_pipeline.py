@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,20 +17,13 @@ from django_q.signals import post_spawn
 from jobs import lanes
 from jobs.models import JobItem, Lane
 from jobs.pipelines import Cancelled, Permanent, RetryLater
-from tests.surveys import fresh, make_survey, measure, status_of, upload_of
+from tests.surveys import assert_gone, fresh, lives, make_survey, measure, status_of, upload_of
 from tests.workbench.rows import make_due, statuses, wait_until
 from uploads import storage
 from volcal import stageprocess, workfolders
 from volcal.engine.stages import STAGES
 from volcal.models import ProductKind
 from volcal.states import failure_of, reason_of, stages_of
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def folders(settings) -> list[str]:
@@ -63,6 +56,7 @@ def test_the_stages_run_in_their_order_and_leave_results(ada, engine, settings):
     survey = measure(make_survey(ada, parameters={"core_spacing": 4}))
 
     assert engine.runs() == list(STAGES)
+    assert (len(set(engine.pids())), len(set(engine.guardians()))) == (5, 1)
     assert (status_of(survey), statuses(survey.job)) == ("done", ["completed"] * 5)
     assert survey.summary["net_volume"] == -12733.0
     assert survey.summary["inputs"] == {"pre": 12, "post": 13, "shp": 12, "shx": 12}
@@ -128,6 +122,35 @@ def test_a_stage_that_died_is_tried_again_and_nothing_before_it(ada, engine, set
     assert JobItem.objects.get(job=survey.job, seq=2).error_code == "crashed"
     assert folders(settings) == [str(survey.job.job_id)]
 
+    make_due()
+    survey = measure(survey)
+
+    assert engine.runs() == ["load", "align", "compare", "compare", "measure", "publish"]
+    assert len(set(engine.guardians())) == 1
+    assert status_of(survey) == "done"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_guardian_that_died_between_two_stages_costs_no_attempt(ada, engine):
+    survey = make_survey(ada)
+    run_stage("load", survey)
+    (guardian,) = engine.guardians()
+
+    os.kill(guardian, signal.SIGKILL)
+    survey = measure(survey)
+
+    assert status_of(survey) == "done"
+    assert {item.attempts for item in JobItem.objects.filter(job=survey.job)} == {1}
+    assert guardian not in engine.guardians()[1:]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stage_whose_guardian_died_is_tried_again(ada, engine):
+    engine.plan(compare={"do": "orphan"})
+    survey = measure(make_survey(ada))
+    assert JobItem.objects.get(job=survey.job, seq=2).error_code == "crashed"
+
+    engine.plan()
     make_due()
     survey = measure(survey)
 
@@ -216,13 +239,12 @@ def test_cancel_ends_the_child_with_its_own_children_and_clears_up(ada, engine, 
     engine.plan(load={"do": "hang"})
     survey = make_survey(ada)
     thread = in_background(survey)
-    grandchild = engine.folder / "grandchild"
-    wait_until(lambda: grandchild.exists() and grandchild.read_text(), what="the child to hang")
+    wait_until(engine.grandchild, what="the child to hang")
 
     fresh(survey).job.cancel(by=ada)
     thread.join(15)
 
-    assert not any(lives(pid) for pid in [*engine.pids(), int(grandchild.read_text())])
+    assert_gone([*engine.pids(), *engine.guardians(), engine.grandchild()])
     assert status_of(survey) == "killed"
     assert folders(settings) == []
 
@@ -266,14 +288,56 @@ def test_a_child_keeps_the_folder_until_it_ends(ada, engine, settings):
         assert folders(settings) == [str(job_id)]
 
 
-def test_the_child_sees_none_of_our_secrets(ada, engine, settings, monkeypatch, tmp_path):
+def test_the_guardian_sees_none_of_our_secrets(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    with workfolders.opened(make_survey(ada).job.job_id) as folder:
-        environment = stageprocess._environment(folder)
 
-    assert not set(environment) - {
-        "PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR", "PYTHONUNBUFFERED"
+    assert not set(stageprocess._environment()) - {
+        "PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED"
     }  # fmt: skip
+
+
+def test_the_folder_is_free_while_the_guardian_waits(ada, engine):
+    survey = make_survey(ada)
+
+    run_stage("load", survey)
+
+    assert lives(*engine.guardians())
+    with workfolders.opened(survey.job.job_id):
+        pass
+
+
+def test_a_thread_takes_its_guardian_along(ada, engine):
+    survey = make_survey(ada)
+    run_stage("load", survey)
+
+    thread = threading.Thread(target=run_stage, args=("align", survey))
+    thread.start()
+    thread.join()
+    run_stage("compare", survey)
+
+    ours, theirs, again = engine.guardians()
+    assert ours == again != theirs
+    assert_gone([theirs])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_fork_of_a_worker_starts_its_own_guardian(ada, engine):
+    survey = make_survey(ada)
+    run_stage("load", survey)
+    connection.close()
+
+    fork = os.fork()
+    if fork == 0:
+        try:
+            run_stage("align", survey)
+        finally:
+            os._exit(0)
+    os.waitpid(fork, 0)
+    run_stage("compare", survey)
+
+    ours, theirs, again = engine.guardians()
+    assert ours == again != theirs
+    assert_gone([theirs])
 
 
 def run_stage(stage, survey, *, stopped=lambda: False, deadline_seconds=30.0):
@@ -297,7 +361,7 @@ def test_a_stage_past_its_deadline_is_ended(ada, engine, monkeypatch):
         run_stage("load", make_survey(ada), deadline_seconds=0.3)
 
     assert outcome.value.code == "deadline"
-    assert not any(lives(pid) for pid in engine.pids())
+    assert_gone([*engine.pids(), *engine.guardians(), engine.grandchild()])
 
 
 def test_a_stage_that_is_not_wanted_is_cancelled(ada, engine, monkeypatch):
@@ -305,9 +369,9 @@ def test_a_stage_that_is_not_wanted_is_cancelled(ada, engine, monkeypatch):
     engine.plan(load={"do": "hang"})
 
     with pytest.raises(Cancelled):
-        run_stage("load", make_survey(ada), stopped=lambda: bool(engine.pids()))
+        run_stage("load", make_survey(ada), stopped=lambda: bool(engine.grandchild()))
 
-    assert not any(lives(pid) for pid in engine.pids())
+    assert_gone([*engine.pids(), *engine.guardians(), engine.grandchild()])
 
 
 def test_a_stage_killed_from_outside_may_try_again(ada, engine):
@@ -322,7 +386,7 @@ def test_a_stage_killed_from_outside_may_try_again(ada, engine):
 @pytest.mark.django_db(transaction=True)
 def test_the_child_dies_with_its_worker(ada, engine):
     """A worker that is killed takes the running stage along, so that another may begin it anew."""
-    engine.plan(load={"do": "hang"})
+    engine.plan(load={"do": "wait"})
     survey = make_survey(ada)
     connection.close()
     worker = os.fork()
@@ -332,11 +396,12 @@ def test_the_child_dies_with_its_worker(ada, engine):
         finally:
             os._exit(1)
     (pid,) = wait_until(engine.pids, what="the child")
+    (guardian,) = engine.guardians()
 
     os.kill(worker, 9)
     os.waitpid(worker, 0)
 
-    wait_until(lambda: not lives(pid), seconds=5, what="the child to die")
+    assert_gone([pid, guardian])
 
 
 def test_sweeping_leaves_alone_what_is_still_open(ada, engine, settings):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from orchestrator.deathsig import die_with
 from volcal.engine.errors import InvalidParameter
 from volcal.engine.parameters import Parameters
+from volcal.engine.process import Engine, Message
 from volcal.engine.stages import STAGES
+
+_STDERR = 2
 
 
 class Command(BaseCommand):
@@ -39,24 +44,24 @@ class Command(BaseCommand):
             folder = Path(name)
             _place_inputs(folder / "input", options)
             (folder / "parameters.json").write_text(json.dumps(parameters.as_json()), encoding="utf-8")
-            for stage in STAGES:
-                self._run(stage, folder, options["threads"])
+            with _engine(options["threads"]) as engine:
+                for stage in STAGES:
+                    self._run(engine, stage, folder)
             result = json.loads((folder / "products" / "result.json").read_text(encoding="utf-8"))
             if out is not None:
                 shutil.copytree(folder / "products", out, dirs_exist_ok=True)
         self._say(result, out)
 
-    def _run(self, stage: str, folder: Path, threads: int) -> None:
-        command = [sys.executable, "-m", "volcal.engine", stage, str(folder), "--threads", str(threads)]
-        last: dict[str, Any] = {}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            for line in child.stdout:
-                last = json.loads(line)
-                if "progress" in last:
-                    self.stderr.write(f"{stage:8} {last['progress']:4.0%}  {last['detail']}")
-        if child.returncode:
-            raise CommandError(last.get("error", {}).get("detail", f"{stage} ended with code {child.returncode}"))
+    def _run(self, engine: Engine, stage: str, folder: Path) -> None:
+        error: Message = {}
+        for message in engine.run(stage, folder, log=_STDERR):
+            match message:
+                case {"progress": share, "detail": detail}:
+                    self.stderr.write(f"{stage:8} {share:4.0%}  {detail}")
+                case {"error": told}:
+                    error = told
+                case {"ended": int(code)} if code:
+                    raise CommandError(error.get("detail", f"{stage} ended with code {code}"))
 
     def _say(self, result: dict[str, Any], out: Path | None) -> None:
         summary = result["summary"]
@@ -71,6 +76,11 @@ class Command(BaseCommand):
             say(f"note: {one}")
         if out is not None:
             say(f"files: {out}")
+
+
+def _engine(threads: int) -> Engine:
+    bound = die_with(os.getpid(), by=signal.SIGKILL)
+    return Engine(settings.SURVEY_ENGINE, threads=threads, cwd=settings.BASE_DIR, preexec_fn=bound)
 
 
 def _parameters(pairs: list[str]) -> Parameters:
