@@ -22,7 +22,7 @@ from shapely import Polygon, box
 from shapely.geometry.polygon import orient
 
 Points = NDArray[np.float64]
-Terrain = Literal["quarry", "ridge", "mound", "flat"]
+Terrain = Literal["quarry", "ridge", "mound", "yard", "flat"]
 Surface = Callable[[Points, Points], Points]
 
 FAR_ORIGIN = np.array([412_000.0, 5_411_000.0, 320.0])  # of scenes with a CRS: where float32 has steps of half a metre
@@ -307,6 +307,17 @@ def _mound(rng: np.random.Generator, extent: float) -> Surface:
     return lambda x, y: piles(x, y) + rough(x, y)
 
 
+def _yard(rng: np.random.Generator, extent: float) -> Surface:
+    """Stockpiles on a hard yard: all stable ground lies on a leaning plane."""
+    piles = _mound(rng, extent)
+
+    def surface(x: Points, y: Points) -> Points:
+        from_edge = np.minimum.reduce([x, extent - x, y, extent - y]) / extent
+        return piles(x, y) / (1 + np.exp((0.27 - from_edge) / 0.012)) + 0.004 * x - 0.003 * y
+
+    return surface
+
+
 def _flat(rng: np.random.Generator, extent: float) -> Surface:
     """A leaning plane: nothing on it says where one is."""
     east, north = rng.uniform(-0.01, 0.01, 2)
@@ -317,6 +328,7 @@ _TERRAINS: dict[str, Callable[[np.random.Generator, float], Surface]] = {
     "quarry": _quarry,
     "ridge": _ridge,
     "mound": _mound,
+    "yard": _yard,
     "flat": _flat,
 }
 

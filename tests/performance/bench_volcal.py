@@ -24,7 +24,7 @@ from scipy.spatial import cKDTree
 
 from tests.scenes import Scene, scene
 from tests.unit.volcal.engine.posebound import pose_bound
-from volcal.engine.align import on_stable
+from volcal.engine.align import on_unchanged
 from volcal.engine.area import inside
 from volcal.engine.parameters import Parameters
 from volcal.engine.pose import Pose, about, inverse, moved, turn_deg
@@ -285,7 +285,7 @@ def test_naive_neighbours_and_gicp(site: Site, monkeypatch: pytest.MonkeyPatch) 
         base = base_voxel(site.spacing_m, float(np.ptp(pre[:, 0])))
         thin = thinned(pre, base), thinned(post, base)  # as the engine does with so many points
         ladder = search_ladder(*thin, base, 2)
-        return on_stable(*thin, ladder.climb(np.eye(4)), site.area, base)
+        return on_unchanged(*thin, ladder.climb(np.eye(4)), site.area, base)
 
     pose, *our_seconds = timed(ours)
     slow_pose, *naive_seconds = timed(lambda: naive_gicp(pre, post))

@@ -10,14 +10,21 @@ from numpy.typing import NDArray
 from .plantree import PlanTree
 from .pose import Pose, about, moved
 from .surface import nmad
+from .threads import at_once
 
 STEP_SPACINGS = 3.0  # between the middles of pieces; each is twice as wide
 _NEIGHBOURS = 40
 _N_TERMS = 6  # 1, x, y, x^2, x y, y^2
 _ROBUST_ROUNDS = 3
 _ROUNDS = 10
-_BATCH = 20_000
+_BATCH = 5_000
+_LEAST_POINTS = 40
 _TUKEY = 4.685  # deviations beyond which a residual counts for nothing
+_MOST_ASIDE = 0.2  # of a piece's reach, from its middle to the mean of its points; half a disc has it at 0.42
+_MOST_DEVIATIONS = 4.0  # of a piece whose ground did not change
+_LEAST_INFORMATION = 1.2  # of a movement, in what the noise of slopes alone feigns
+_TOGETHER = 12  # pieces that are asked about one
+_UPRIGHT = slice(2, 5)  # z, and the turns about x and y
 
 
 class Quadrics:
@@ -25,61 +32,130 @@ class Quadrics:
 
     GICP pairs single points and leaves most of the noise in: with 0.1 m of it, its pose strayed twice as far as the
     points allow (Cramer-Rao bound). A fit over 40 points, solved for all six movements, comes to that bound.
+
+    middles: (m, 2) metres; scatter: (m,) of the points about their piece, metres; slope_noise: (m,) what that does to
+    slopes. Pieces with points on one side only, as at the edge of a survey, are left out: another survey that goes on
+    beyond would be laid on a guess.
     """
 
     def __init__(self, points: NDArray[Any], places: NDArray[Any]) -> None:
-        """points: (n, 3), places: (m, 2) middles of the pieces; metres."""
-        self._middles = places
-        self._terms = np.empty((len(places), _N_TERMS))
-        self._scatter = np.empty(len(places))
+        """points: (n, 3), places: (m, 2) where pieces are wanted; metres."""
         tree = PlanTree(points)
-        for start in range(0, len(places), _BATCH):
-            part = slice(start, start + _BATCH)
-            away, nearest = tree.neighbours(places[part], min(_NEIGHBOURS, len(points)))
-            around = points[nearest] - np.concatenate((places[part], np.zeros((len(away), 1))), axis=1)[:, None]
-            self._terms[part], self._scatter[part] = _fitted(around, away[:, -1])
-        self._scatter = np.maximum(self._scatter, 0.3 * float(np.median(self._scatter)))
-        self._tree = PlanTree(places)
+        n = min(_NEIGHBOURS, len(points))
 
-    def closing(self, points: NDArray[Any], reach_m: float) -> Pose:
-        """Return the movement of the points (n, 3) that lays them on the ground.
+        def fitted(part: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+            away, nearest = tree.neighbours(part, n)
+            around = points[nearest] - np.concatenate((part, np.zeros((len(part), 1))), axis=1)[:, None]
+            is_sided = np.linalg.norm(around[..., :2].mean(axis=1), axis=1) > _MOST_ASIDE * away[:, -1]
+            return *_fitted(around, away[:, -1]), is_sided
 
-        Weighted least squares over heights above the pieces (point to plane, Chen & Medioni 1992), reweighted (Tukey),
-        until nothing moves by more than a three-hundredth of the scatter. Points farther than reach_m from a middle are
-        left out.
-        """
-        pose = np.eye(4)
-        centre, width = points.mean(axis=0), max(float(np.ptp(points, axis=0).max()), 1e-9)
-        for _ in range(_ROUNDS):
-            now = moved(pose, points)
-            away, nearest = self._tree.nearest(now)
-            now, nearest = now[away <= reach_m], nearest[away <= reach_m]
-            heights, normals = self._above(now, nearest)
-            deviation = self._scatter[nearest]
-            rest = heights / deviation
-            middle = np.median(rest)
-            weights = _weights(rest - middle, max(nmad(rest), 1e-9))
-            design = np.concatenate((normals, np.cross((now - centre) / width, normals)), axis=1) / deviation[:, None]
-            weighted = design * weights[:, None]
-            # Where shape leaves a movement undecided, as on a plane in surveyed coordinates, none is made.
-            step = -np.linalg.lstsq(weighted.T @ design, weighted.T @ rest, rcond=1e-9)[0]
-            pose = about(centre, step[3:] / width, step[:3]) @ pose
-            if np.abs(step).max() < 3e-3 * float(np.median(self._scatter)):
-                break
-        return pose
+        parts = [places[start : start + _BATCH] for start in range(0, max(len(places), 1), _BATCH)]
+        terms, scatter, slope_noise, is_sided = map(np.concatenate, zip(*at_once(fitted, parts), strict=True))
+        self.middles, self._terms = places[~is_sided], terms[~is_sided]
+        self.scatter, self.slope_noise = scatter[~is_sided], slope_noise[~is_sided]
+        self.scatter = np.maximum(self.scatter, 0.3 * float(np.median(self.scatter)))
+        self._tree = PlanTree(self.middles)
 
-    def _above(self, points: NDArray[Any], nearest: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def nearest(self, points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+        """Return how far the nearest middle is in plan, metres, and its number, (n,) each."""
+        return self._tree.nearest(points)
+
+    def around(self, n: int) -> NDArray[np.intp]:
+        """Return the numbers of the n nearest pieces of each, itself among them, (m, n)."""
+        return self._tree.neighbours(self.middles, min(n, len(self.middles)))[1]
+
+    def above(self, points: NDArray[Any], piece: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return heights above the pieces, and the pieces' upward directions (-dz/dx, -dz/dy, 1) there."""
-        x, y = (points[:, :2] - self._middles[nearest]).T
-        level, a, b, c, d, e = self._terms[nearest].T
+        x, y = (points[:, :2] - self.middles[piece]).T
+        level, a, b, c, d, e = self._terms[piece].T
         ground = level + a * x + b * y + c * x * x + d * x * y + e * y * y
         return points[:, 2] - ground, np.column_stack((-a - 2 * c * x - d * y, -b - d * x - 2 * e * y, np.ones(len(x))))
 
 
-def _fitted(around: NDArray[Any], width_m: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+class Overlay:
+    """Points of the other cloud, each on the piece that is nearest to it; those further than reach_m left out.
+
+    They are near enough to keep their pieces while they are moved, and all movements count from where they are now.
+    pieces: (m,) which of them to look at.
+    """
+
+    def __init__(self, ground: Quadrics, points: NDArray[Any], reach_m: float) -> None:
+        away, piece = ground.nearest(points)
+        self._ground, self._points, self._piece = ground, points[away <= reach_m], piece[away <= reach_m]
+
+    def closing(self, movement: Pose, pieces: NDArray[np.bool_], *, only_upright: bool = False) -> Pose:
+        """Return the movement that lays the points on these pieces, searched from one near it.
+
+        Weighted least squares over heights above the pieces (point to plane, Chen & Medioni 1992), reweighted (Tukey),
+        until nothing moves by more than a three-hundredth of the scatter. only_upright: height and tilt alone.
+        What the slopes do not decide, as on a plane, is left as it is: their noise alone would move it at random.
+        """
+        kept = pieces[self._piece]
+        points, piece = self._points[kept], self._piece[kept]
+        if len(points) < _LEAST_POINTS:  # whoever judges the pose afterwards finds too little ground and says so
+            return movement
+        deviation = self._ground.scatter[piece]
+        centre = points.mean(axis=0)
+        width = max(float(np.sqrt(((points - centre) ** 2).sum(axis=1).mean())), 1e-9)
+        free = _UPRIGHT if only_upright else slice(None)
+        now = moved(movement, points)
+        heights, normals = self._ground.above(now, piece)
+        design = np.concatenate((normals, np.cross((now - centre) / width, normals)), axis=1)[:, free]
+        design, before = design / deviation[:, None], heights / deviation
+        noise = (self._ground.slope_noise[piece] / deviation) ** 2
+        step = np.zeros(6)
+        for _ in range(_ROUNDS):
+            rest = before + design @ step[free]  # pieces bend too little to matter within a step
+            middle = np.median(rest)
+            weights = _weights(rest - middle, max(nmad(rest), 1e-9))
+            weighted = design * weights[:, None]
+            more = -_solved(weighted.T @ design, weighted.T @ rest, _LEAST_INFORMATION * float(weights @ noise))
+            step[free] += more
+            if np.abs(more).max() < 3e-3 * float(np.median(self._ground.scatter)):
+                break
+        return about(centre, step[3:] / width, step[:3]) @ movement
+
+    def misfit(self, movement: Pose, pieces: NDArray[np.bool_]) -> float:
+        """Return the sum of squares of heights above these pieces, in deviations; strays count as where weights end."""
+        kept = pieces[self._piece]
+        heights, _ = self._ground.above(moved(movement, self._points[kept]), self._piece[kept])
+        return float(np.minimum((heights / self._ground.scatter[self._piece[kept]]) ** 2, _TUKEY**2).sum())
+
+    def unchanged(self, movement: Pose, aside_m: float) -> NDArray[np.bool_]:
+        """Tell (m,) on which pieces the points lie as they should: scatter explains their median.
+
+        Change that is wide and shallow is too little for one piece alone; those around it are asked as well.
+        aside_m: how far the movement may be from its place.
+        """
+        ground = self._ground
+        heights, normals = ground.above(moved(movement, self._points), self._piece)
+        order = np.lexsort((heights, self._piece))
+        found, starts, counts = np.unique(self._piece[order], return_index=True, return_counts=True)
+        median, allowed, slack = np.zeros((3, len(ground.middles)))
+        median[found] = heights[order][starts + counts // 2]
+        # A median strays by 1.25 deviations of a mean, a piece of second order at its middle by 1.7 (three of 40).
+        deviation = 1.25 * ground.scatter[found] * np.sqrt(1 / counts + 3 / _NEIGHBOURS)
+        allowed[found] = _MOST_DEVIATIONS * deviation
+        slack[found] = aside_m * np.linalg.norm(normals[order][starts, :2], axis=1)
+        around = ground.around(_TOGETHER)
+        n_around = np.maximum((allowed[around] > 0).sum(axis=1), 1)
+        together, allowed_together = median[around].sum(axis=1) / n_around, allowed[around].sum(axis=1) / n_around**1.5
+        is_alike = (np.abs(median) < allowed + slack) & (np.abs(together) < allowed_together + slack)
+        return np.asarray(is_alike & (allowed > 0))
+
+
+def _solved(square: NDArray[Any], right: NDArray[Any], least: float) -> NDArray[Any]:
+    """Solve the normal equations, but for the directions that less than the least information is known of."""
+    known, directions = np.linalg.eigh(square)
+    kept = known > max(least, 1e-9 * known[-1])
+    return np.asarray(directions[:, kept] @ ((directions[:, kept].T @ right) / known[kept]))
+
+
+def _fitted(around: NDArray[Any], width_m: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Fit a piece to each row of points. around: (m, k, 3) from the middles; width_m: (m,) reach of each row.
 
-    Returns terms (m, 6) and the robust scatter of the points about their piece (m,), metres.
+    Returns terms (m, 6), the robust scatter of the points about their piece, metres, and the error that it gives to
+    slopes, (m,) each.
     """
     x, y = (around[..., axis] / width_m[:, None] for axis in range(2))
     level = np.median(around[..., 2], axis=1)
@@ -93,9 +169,12 @@ def _fitted(around: NDArray[Any], width_m: NDArray[Any]) -> tuple[NDArray[Any], 
         rest = z - (design @ terms)[..., 0]
         scatter = 1.4826 * np.median(np.abs(rest), axis=1) + 1e-9
         weights = _weights(rest, scatter[:, None])
+    variance = np.diagonal(np.linalg.inv(square), axis1=1, axis2=2)
+    # Of dz/dx and dz/dy where a point is, half a reach from the middle on average: b + 2 c x + d y.
+    of_slopes = (variance[:, 1] + variance[:, 2]) / 2 + (variance[:, 3] + variance[:, 5]) / 4 + variance[:, 4] / 8
     terms = terms[..., 0] / np.stack([width_m**power for power in (0, 1, 1, 2, 2, 2)], axis=1)
     terms[:, 0] += level
-    return terms, scatter
+    return terms, scatter, scatter * np.sqrt(of_slopes) / width_m
 
 
 def _weights(rest: NDArray[Any], scatter: NDArray[Any] | float) -> NDArray[Any]:
