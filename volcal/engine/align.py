@@ -1,4 +1,4 @@
-"""Stage align: the pose of post on pre, last on stable ground only, and how sure it is."""
+"""Stage align: the pose of post on pre, last on ground that did not change, and how sure it is."""
 
 from __future__ import annotations
 
