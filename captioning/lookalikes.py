@@ -32,10 +32,11 @@ def place(image: Image, look: int | None) -> None:
             {"id": image.pk, "sha256": image.sha256, "look": look, "bands": bands, "alike": looks.ALIKE_BITS},
         )
         (group,) = cursor.fetchone()
-        alone = images.filter(look_group=group, ever_alike=False) if group else images.none()
-        # In the order that captions lock them too (ImageState's triggers).
-        list((alone | images.filter(pk=image.pk)).order_by("pk").select_for_update(no_key=True).values_list("pk"))
-        alone.update(ever_alike=True)
+        if group:
+            alone = images.filter(look_group=group, ever_alike=False)
+            # In the order that captions lock them too (ImageState's triggers).
+            list((alone | images.filter(pk=image.pk)).order_by("pk").select_for_update(no_key=True).values_list("pk"))
+            alone.update(ever_alike=True)
         placed = {"look": look, "look_bands": bands, "look_group": group or image.pk, "ever_alike": bool(group)}
         images.filter(pk=image.pk).update(**placed)
     for column, value in placed.items():

@@ -12,7 +12,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from enum import IntEnum
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +19,7 @@ from django.conf import settings
 from jobs.pipelines import Cancelled, Permanent, RetryLater
 from orchestrator.deathsig import die_with
 
+from .engine.errors import ExitCode
 from .engine.process import Engine, Message
 from .workfolders import WorkFolder
 
@@ -30,16 +30,6 @@ LOG_TAIL = 4000  # characters of the child's output that are logged
 
 # A guardian dies with the thread that started it, so no other one may count on it.
 _kept = threading.local()
-
-
-class Exit(IntEnum):
-    """How the child says that it ended (volcal/engine/__main__.py)."""
-
-    DONE = 0
-    REFUSED = 3
-    MEMORY = 4
-    DEADLINE = 5
-    CRASHED = 6
 
 
 def run(
@@ -65,7 +55,7 @@ def run(
         )
         try:
             last, code = _watch(said, ends_at, report, stopped)
-        except BaseException:
+        except BaseException:  # cancelled, late, or a worker on its way out: whatever it is, nothing goes on computing
             engine.end(GRACE_SECONDS)
             raise
     _judge(stage, code, last, _tail(folder, log_from))
@@ -130,16 +120,16 @@ def _judge(stage: str, code: int, last: dict[str, Any], trace: str) -> None:
     told = last.get("error") or {}
     detail = str(told.get("detail") or "")
     match code:
-        case Exit.DONE:
+        case ExitCode.DONE:
             return
-        case Exit.REFUSED if told:
+        case ExitCode.REFUSED if told:
             label = told.get("label")
             raise Permanent(f"{label}: {detail}" if label else detail, code=str(told.get("code") or "refused"))
-        case Exit.MEMORY:
+        case ExitCode.MEMORY:
             raise Permanent(detail or "The stage needs more memory than it may have; thin the clouds.", code="memory")
-        case Exit.DEADLINE:
+        case ExitCode.DEADLINE:
             raise Permanent(detail or "The stage needs more time than it may have; thin the clouds.", code="deadline")
-        case _ if code < 0 or code in (Exit.CRASHED, 128 + signal.SIGTERM):
+        case _ if code < 0 or code in (ExitCode.CRASHED, ExitCode.TERMINATED):
             logger.warning("stage died", extra={"stage": stage, "exit_code": code, "stderr": trace})
             raise RetryLater(detail or f"The stage {stage} died of signal {-code}; it is tried again.", code="crashed")
     logger.error("stage failed unexpectedly", extra={"stage": stage, "exit_code": code, "stderr": trace})

@@ -1,10 +1,24 @@
-"""What the engine refuses to measure, and why."""
+"""How stages end, what the engine refuses to measure, and why."""
 
 from __future__ import annotations
 
+import enum
+import signal
 from typing import Literal
 
 Label = Literal["pre", "post", "shp", "shx"]
+
+
+class ExitCode(enum.IntEnum):
+    """How a stage ended."""
+
+    DONE = 0
+    BUG = 1
+    REFUSED = 3
+    MEMORY = 4
+    DEADLINE = 5
+    CRASHED = 6
+    TERMINATED = 128 + signal.SIGTERM
 
 
 class Refused(Exception):
@@ -20,9 +34,6 @@ class Refused(Exception):
         self.code = code
         self.detail = detail
         self.label = label
-
-    def as_json(self) -> dict[str, str | None]:
-        return {"code": self.code, "detail": self.detail, "label": self.label}
 
 
 class InvalidParameter(ValueError):

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from .errors import ExitCode
+
 TICK_SECONDS = 0.2  # how often somebody who waits for a word gets the chance to look for something else
 GRACE_SECONDS = 8.0  # from TERM to KILL
 _LONGEST_MESSAGE = 256 * 1024
-_CRASHED = 6  # ExitCode.CRASHED of the guardian
 
 Message = dict[str, Any]
 
@@ -99,7 +100,7 @@ class Engine:
         if is_kept and not was_heard:  # it had died before it was asked
             yield from self.run(stage, folder, log=log, held=held, deadline_seconds=deadline_seconds)
         else:
-            yield {"ended": code or _CRASHED}  # a stage is done only where the guardian says so
+            yield {"ended": code or ExitCode.CRASHED}  # a stage is done only where the guardian says so
 
     def end(self, grace_seconds: float = GRACE_SECONDS) -> None:
         """End the guardian's whole session: ask, wait, kill. Nothing to do where there is none."""

@@ -82,6 +82,7 @@ class Overlay:
     def __init__(self, ground: Quadrics, points: NDArray[Any], reach_m: float) -> None:
         away, piece = ground.nearest(points)
         self._ground, self._points, self._piece = ground, points[away <= reach_m], piece[away <= reach_m]
+        self._around = ground.around(_TOGETHER)
 
     def closing(self, movement: Pose, pieces: NDArray[np.bool_], *, only_upright: bool = False) -> Pose:
         """Return the movement that lays the points on these pieces, searched from one near it.
@@ -103,6 +104,7 @@ class Overlay:
         design = np.concatenate((normals, np.cross((now - centre) / width, normals)), axis=1)[:, free]
         design, before = design / deviation[:, None], heights / deviation
         noise = (self._ground.slope_noise[piece] / deviation) ** 2
+        enough = 3e-3 * float(np.median(self._ground.scatter))
         step = np.zeros(6)
         for _ in range(_ROUNDS):
             rest = before + design @ step[free]  # pieces bend too little to matter within a step
@@ -111,7 +113,7 @@ class Overlay:
             weighted = design * weights[:, None]
             more = -_solved(weighted.T @ design, weighted.T @ rest, _LEAST_INFORMATION * float(weights @ noise))
             step[free] += more
-            if np.abs(more).max() < 3e-3 * float(np.median(self._ground.scatter)):
+            if np.abs(more).max() < enough:
                 break
         return about(centre, step[3:] / width, step[:3]) @ movement
 
@@ -137,7 +139,7 @@ class Overlay:
         deviation = 1.25 * ground.scatter[found] * np.sqrt(1 / counts + 3 / _NEIGHBOURS)
         allowed[found] = _MOST_DEVIATIONS * deviation
         slack[found] = aside_m * np.linalg.norm(normals[order][starts, :2], axis=1)
-        around = ground.around(_TOGETHER)
+        around = self._around
         n_around = np.maximum((allowed[around] > 0).sum(axis=1), 1)
         together, allowed_together = median[around].sum(axis=1) / n_around, allowed[around].sum(axis=1) / n_around**1.5
         is_alike = (np.abs(median) < allowed + slack) & (np.abs(together) < allowed_together + slack)

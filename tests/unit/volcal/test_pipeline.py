@@ -324,20 +324,24 @@ def test_a_thread_takes_its_guardian_along(ada, engine):
 def test_a_fork_of_a_worker_starts_its_own_guardian(ada, engine):
     survey = make_survey(ada)
     run_stage("load", survey)
-    connection.close()
 
-    fork = os.fork()
-    if fork == 0:
-        try:
-            run_stage("align", survey)
-        finally:
-            os._exit(0)
-    os.waitpid(fork, 0)
+    os.waitpid(forked_to_run("align", survey), 0)
     run_stage("compare", survey)
 
     ours, theirs, again = engine.guardians()
     assert ours == again != theirs
     assert_gone([theirs])
+
+
+def forked_to_run(stage, survey):
+    connection.close()
+    fork = os.fork()
+    if fork == 0:
+        try:
+            run_stage(stage, survey)
+        finally:
+            os._exit(0)
+    return fork
 
 
 def run_stage(stage, survey, *, stopped=lambda: False, deadline_seconds=30.0):
@@ -388,13 +392,7 @@ def test_the_child_dies_with_its_worker(ada, engine):
     """A worker that is killed takes the running stage along, so that another may begin it anew."""
     engine.plan(load={"do": "wait"})
     survey = make_survey(ada)
-    connection.close()
-    worker = os.fork()
-    if worker == 0:
-        try:
-            run_stage("load", survey)
-        finally:
-            os._exit(1)
+    worker = forked_to_run("load", survey)
     (pid,) = wait_until(engine.pids, what="the child")
     (guardian,) = engine.guardians()
 
