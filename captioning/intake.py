@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from django.conf import settings
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 _LONGEST_NAME = 1000  # bytes; beyond 2700 no index takes it
+# A file may change until its last byte is read, and the clock of a disk's inodes runs up to 10 ms behind.
+_READING_TIME = timedelta(seconds=10)
 
 
 class DatasetGone(NotFound):
@@ -118,9 +120,9 @@ def register_path(path: str, user: User | None) -> Image:
     name = workspace.name_of(place)
     dataset = _dataset_for(name, user)
     stat = place.stat()
-    # The inode is older than the row, so these are the bytes that the row was made of: no need to read them all.
-    changed_at = datetime.fromtimestamp(stat.st_ctime, UTC)
-    known = dataset.images.filter(path=name, size=stat.st_size, created_at__gt=changed_at).order_by("-id").first()
+    # The inode is older than the reading of the row's bytes, so these are they: no need to read them all again.
+    settled_at = datetime.fromtimestamp(stat.st_ctime, UTC) + _READING_TIME
+    known = dataset.images.filter(path=name, size=stat.st_size, created_at__gt=settled_at).order_by("-id").first()
     return known or intake_path(dataset, path).image
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import os
 import threading
+from datetime import timedelta
 from io import BytesIO
 
 import pytest
@@ -322,6 +323,7 @@ def test_a_known_loose_file_is_not_read_again(workspace, monkeypatch):
     ada = User.objects.create_user("ada")
     path = place_file(workspace, "a.png", png())
     image = register_path(path, ada)
+    Image.objects.filter(pk=image.pk).update(created_at=image.created_at + timedelta(minutes=1))
     monkeypatch.setattr(intake_module, "intake_path", lambda *args: pytest.fail("read again"))
 
     assert register_path(path, ada) == image
@@ -331,6 +333,8 @@ def test_a_loose_file_that_changed_is_another_image(workspace):
     ada = User.objects.create_user("ada")
     path = place_file(workspace, "a.bmp", encoded(gradient(seed=1), "BMP"))
     before = register_path(path, ada)
+    # Changed while its bytes were read: before the row was made.
+    Image.objects.filter(pk=before.pk).update(created_at=before.created_at + timedelta(seconds=1))
 
     place_file(workspace, "a.bmp", encoded(gradient(seed=2), "BMP"))  # as many bytes as before
     after = register_path(path, ada)
