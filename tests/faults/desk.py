@@ -32,6 +32,13 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

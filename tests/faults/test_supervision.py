@@ -16,7 +16,7 @@ import pytest
 from django.conf import settings
 
 from orchestrator.postgres import Postgres
-from tests.faults.desk import Desk, temporary_folder, wait_until
+from tests.faults.desk import Desk, lives, temporary_folder, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -175,7 +175,7 @@ def test_a_killed_process_is_replaced_and_none_is_left_over(shared: Desk, role: 
 
     victim.kill()
 
-    wait_until(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not lives(victim))
     # A cluster that an idle worker's death has blocked is restarted meanwhile, so this may take a minute and more.
     wait_until(lambda: shared.shape() == shape, seconds=180)
     wait_until(lambda: answers(shared))

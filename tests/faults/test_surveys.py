@@ -18,7 +18,7 @@ import psutil
 import pytest
 from tusclient.client import TusClient
 
-from tests.faults.desk import Desk, free_port, temporary_folder, wait_until
+from tests.faults.desk import Desk, free_port, lives, temporary_folder, wait_until
 from tests.scenes import Files, Scene, scene
 from tests.workbench import weed
 
@@ -101,13 +101,6 @@ def files(site: Scene, tmp_path_factory: pytest.TempPathFactory) -> Files:
 def desk() -> Iterator[SurveyDesk]:
     with SurveyDesk.open() as desk:
         yield desk
-
-
-def lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def assert_measured(answer: Any, site: Scene) -> None:
