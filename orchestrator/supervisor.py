@@ -14,15 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import psycopg
 from django.conf import settings
 
-from orchestrator import env, vardir, weed
+from orchestrator import vardir, weed
 from orchestrator.child import Child
 from orchestrator.deathsig import adopt_orphans, die_with
 from orchestrator.postgres import Postgres, PostgresUnavailable
+from orchestrator.watchdog import Watchdog
 from orchestrator.weed import Weed, WeedUnavailable
 
 logger = logging.getLogger(__name__)
@@ -67,10 +66,6 @@ class Supervisor:
         self._children: list[Child] = []
         self._news = ""
         self._n_stop_signals = 0
-        # Signs of life that a database could not take are nobody's fault: monotonic time before which none is judged.
-        self._judge_from = 0.0
-        # On a machine too busy to start a cluster in time, starting it again only makes that worse.
-        self._patience_seconds = dict.fromkeys(CLUSTERS, settings.CANARY_STALE_SECONDS)
         self._wake_fd = -1
 
     def run(self) -> None:
@@ -273,6 +268,8 @@ class Supervisor:
     # --- Keep alive
 
     def _watch(self) -> None:
+        watchdog = Watchdog()
+        clusters = [child for child in self._children if child.name in CLUSTERS]
         next_look_at = time.monotonic() + settings.WATCHDOG_SECONDS
         while not self._n_stop_signals:
             self._reap_orphans()
@@ -280,7 +277,7 @@ class Supervisor:
             for child in self._children:
                 self._heal(child)
             if time.monotonic() >= next_look_at:
-                self._restart_hung_clusters()
+                watchdog.look_after(clusters, self._postgres.url if self._postgres else settings.DATABASE_DIRECT_URL)
                 next_look_at = time.monotonic() + settings.WATCHDOG_SECONDS
             starts = [child.starts_at for child in self._children if not child.is_started]
             self._wait(min([next_look_at, *starts]) - time.monotonic())
@@ -323,40 +320,6 @@ class Supervisor:
         if not child.is_started and time.monotonic() >= child.starts_at:
             child.start()
 
-    def _restart_hung_clusters(self) -> None:
-        for child in self._children:
-            patience_seconds = self._patience_seconds.get(child.name)
-            if patience_seconds is None or not child.is_started or child.age_seconds < patience_seconds:
-                continue
-            try:
-                with self._connect() as connection:
-                    hangs = is_hung(connection, child.name, socket.gethostname(), settings.CANARY_STALE_SECONDS)
-            except psycopg.Error:
-                logger.warning("no answer from the database; clusters are not judged")
-                self._judge_from = time.monotonic() + settings.CANARY_STALE_SECONDS
-                return
-            if not hangs:
-                self._patience_seconds[child.name] = settings.CANARY_STALE_SECONDS
-            elif time.monotonic() >= self._judge_from:
-                logger.warning("cluster hangs; starting it again", extra={"role": child.name})
-                child.kill()
-                self._patience_seconds[child.name] = 2 * patience_seconds
-
-    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
-        address = env.database(self._postgres.url if self._postgres else settings.DATABASE_DIRECT_URL)
-        parts = {name: value or None for name, value in address.items() if isinstance(value, str)}
-        options = address["OPTIONS"]
-        assert isinstance(options, dict)
-        return psycopg.connect(
-            autocommit=True,
-            dbname=parts["NAME"],
-            user=parts["USER"],
-            password=parts["PASSWORD"],
-            host=parts["HOST"],
-            port=parts["PORT"],
-            **{"connect_timeout": 5, **options},
-        )
-
     # --- Stop
 
     def _stop(self) -> None:
@@ -396,23 +359,3 @@ def _check_address(variable: str, host: str) -> None:
             f"{variable} {port} on {host} cannot be used: {error.strerror}. "
             f"Choose another, for instance {variable}={port % 65535 + 1}."
         ) from error
-
-
-def is_hung(connection: psycopg.Connection[Any], cluster: str, host: str, stale_seconds: float) -> bool:
-    """Tell whether a cluster has tasks, but for stale_seconds has neither run a canary on this host nor renewed a lane.
-
-    Lanes count, because workers that are all busy with long items run no canary. A cluster without any task was not
-    rung: the web process, which rings, is down, or another host was quicker.
-    """
-    row = connection.execute(
-        """
-        SELECT EXISTS (SELECT FROM django_q_ormq WHERE key = %(cluster)s) AND coalesce(
-            greatest(
-                (SELECT max(beat_at) FROM jobs_clustercanary WHERE cluster = %(cluster)s AND host = %(host)s),
-                (SELECT max(lane.renewed_at) FROM jobs_lane lane JOIN jobs_job job ON job.id = lane.job_id
-                 WHERE job.cluster = %(cluster)s)
-            ) < now() - make_interval(secs => %(stale_seconds)s), true)
-        """,
-        {"cluster": cluster, "host": host, "stale_seconds": stale_seconds},
-    ).fetchone()
-    return row is not None and bool(row[0])

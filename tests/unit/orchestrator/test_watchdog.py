@@ -6,7 +6,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from jobs.models import ClusterCanary, Job, Lane
-from orchestrator.supervisor import is_hung
+from orchestrator.watchdog import is_hung
 
 pytestmark = pytest.mark.django_db
 
