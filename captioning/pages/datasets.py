@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -19,6 +19,7 @@ from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
+from django_htmx.http import trigger_client_event
 
 from jobs.creation import create
 from jobs.states import JobType
@@ -113,9 +114,8 @@ def dataset(request: HttpRequest, name: str) -> HttpResponse:
         "n_images": None if known is None else sum(known.values()),
         "n_captions": None if by_state is None else sum(n for _, _, n in by_state),
         "wanted": wanted,
-        "states": [(state, found.counts[state]) for state in STATES],
-        "n_all": found.counts[""],
-        "n_matching": n_matching,
+        **_counted(found.counts, wanted),
+        "counts_follow": not found.is_counted,
         "page": page,
         "tiles": _tiles(found.ids, user_of(request), page.start_index()),
         "thumbnail_width": "192",
@@ -131,18 +131,33 @@ def dataset(request: HttpRequest, name: str) -> HttpResponse:
 @login_required
 @require_safe
 def tiles(request: HttpRequest, name: str) -> HttpResponse:
-    """A piece of the grid: `offset`, `limit` and the filter; `width` of the thumbnails in pixels."""
-    offset, limit, width = (_number(request, member, 0) for member in ("offset", "limit", "width"))
-    images = ImageFilter.of(request.GET.dict()).apply(dataset_of(request, name).images.all())
+    """A piece of the grid: `offset`, `limit` and the filter; `width` of the thumbnails in pixels.
+
+    `after`: the picture before it, where that is known; nothing before has to be found then.
+    """
+    offset, limit, width, after = (_number(request, member, 0) for member in ("offset", "limit", "width", "after"))
+    images = dataset_of(request, name).images.all()
+    if after:
+        images = images.filter(pk__gt=after)
     # Ids first: an index alone leads to the place, however far down, and only the rows shown are read.
-    ids = list(
-        images.order_by("pk").values_list("pk", flat=True)[offset : offset + min(limit or TILES_A_PAGE, MOST_TILES)]
+    ids = ImageFilter.of(request.GET.dict()).find(
+        images, offset=0 if after else offset, n=min(limit or TILES_A_PAGE, MOST_TILES)
     )
     context = {
         "tiles": _tiles(ids, user_of(request), offset + 1),
         "thumbnail_width": "384" if width > 192 else "192",
     }
     return render(request, "captioning/_tiles.html", context)
+
+
+@login_required
+@require_safe
+def counts(request: HttpRequest, name: str) -> HttpResponse:
+    """How many pictures of each state match, for a page that did not wait until all were counted."""
+    wanted = ImageFilter.of(request.GET.dict())
+    counted = _counted(wanted.count(dataset_of(request, name).images.all()), wanted)
+    answer = render(request, "captioning/_counted.html", counted)
+    return trigger_client_event(answer, "desk-counted", {"total": counted["n_matching"]})
 
 
 @action
@@ -273,6 +288,14 @@ def undo(request: HttpRequest, name: str, trash_id: int) -> str:
 
 def dataset_of(request: HttpRequest, name: str) -> Dataset:
     return get_object_or_404(Dataset.objects.visible_to(request.user), name=name)
+
+
+def _counted(counts: Mapping[str, int], wanted: ImageFilter) -> dict[str, Any]:
+    return {
+        "states": [(state, counts[state]) for state in STATES],
+        "n_all": counts[""],
+        "n_matching": counts[wanted.state],
+    }
 
 
 def _tiles(ids: Sequence[int], user: User, start: int) -> list[Tile]:

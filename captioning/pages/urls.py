@@ -10,6 +10,7 @@ urlpatterns = [
     path("datasets/undo/<int:trash_id>", datasets.restore_dataset),
     path("datasets/<slug:name>", datasets.dataset, name="dataset"),
     path("datasets/<slug:name>/tiles", datasets.tiles),
+    path("datasets/<slug:name>/counts", datasets.counts),
     path("datasets/<slug:name>/upload", datasets.upload),
     path("datasets/<slug:name>/take", datasets.take),
     path("datasets/<slug:name>/jobs", datasets.caption_dataset),

@@ -21,6 +21,7 @@ if (grid && form) {
   const ids = []; // place -> id, of every page that was ever here
   const pages = new Map(); // number -> {tiles, request}
   let total = Number(grid.dataset.total);
+  let isCounted = !("countsFollow" in grid.dataset); // else there are more than that
   let columns = 1;
   let size = 0;
   let here = 0; // place that the keyboard stands at
@@ -108,7 +109,9 @@ if (grid && form) {
 
   function fetched(number, signal) {
     const wide = size * Math.min(window.devicePixelRatio, 2) > 260 ? "&width=384" : "";
-    const address = `${grid.dataset.src}&offset=${number * PAGE}&limit=${PAGE}${wide}`;
+    const before = ids[number * PAGE - 1]; // from there on it is found at once, however far down
+    const after = before === undefined ? "" : `&after=${before}`;
+    const address = `${grid.dataset.src}&offset=${number * PAGE}&limit=${PAGE}${after}${wide}`;
     return fetch(address, { signal, headers: { "HX-Request": "true" } }).then((answer) => {
       if (!answer.ok) throw new Error(answer.statusText);
       return answer.text();
@@ -174,8 +177,13 @@ if (grid && form) {
     }
     const n = all.checked ? total : chosen.size;
     const shown = n.toLocaleString();
-    told.textContent = n ? told.dataset.some.replace("{n}", shown) : told.dataset.none;
-    question.textContent = told.dataset.delete.replace("{n}", shown);
+    if (all.checked && !isCounted) {
+      told.textContent = told.dataset.every;
+      question.textContent = told.dataset.deleteEvery;
+    } else {
+      told.textContent = n ? told.dataset.some.replace("{n}", shown) : told.dataset.none;
+      question.textContent = told.dataset.delete.replace("{n}", shown);
+    }
     none.hidden = !n;
     form.classList.toggle("has-choice", n > 0);
     for (const button of form.querySelectorAll("[data-needs-choice]")) {
@@ -308,6 +316,13 @@ if (grid && form) {
   window.addEventListener("scroll", schedule, { passive: true });
   document.body.addEventListener("desk-changed", () => {
     if (Date.now() - lastRefresh > REFRESH_MS) refresh();
+  });
+  document.body.addEventListener("desk-counted", (event) => {
+    total = event.detail.total;
+    isCounted = true;
+    for (const page of pages.values()) page.tiles?.forEach(adopt);
+    measure();
+    schedule();
   });
   document.body.addEventListener("desk-uploaded", (event) => {
     if (!grid.dataset.src.endsWith("?")) return; // whether they match the filter is the server's to say

@@ -6,7 +6,7 @@ import base64
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.steps import is_marked, mark
 from tests.faults.desk import Desk
@@ -205,6 +205,46 @@ def test_the_grid_shows_any_place_of_many_pictures_and_keeps_few(page: Page, des
     expect(page.locator('[data-place="1"] .tile-link')).to_be_focused()
     density.fill("320")
     expect(page.locator('[data-place="1"]')).to_be_in_viewport()
+
+
+def test_a_common_word_shows_pictures_at_once_and_all_counts_a_moment_later(page: Page, desk: Desk) -> None:
+    with desk.connect() as connection:
+        connection.execute("INSERT INTO captioning_dataset (name, updated_at) VALUES ('words', now())")
+        connection.execute(
+            "INSERT INTO captioning_image (dataset_id, path, sha256, stored_as, format, size, width, height)"
+            " SELECT d.id, 'w' || n, md5('w' || n) || md5('v' || n), i.stored_as, i.format, i.size, i.width, i.height"
+            " FROM generate_series(1, 9000) n, captioning_dataset d,"
+            " (SELECT * FROM captioning_image ORDER BY id LIMIT 1) i WHERE d.name = 'words'"
+        )
+        connection.execute(
+            "INSERT INTO captioning_caption (image_id, perspective_id, perspective_version_id, source, result, text)"
+            " SELECT i.id, p.id, p.current_id, 'model', '{}', 'A heron.' FROM captioning_image i"
+            " JOIN captioning_dataset d ON d.id = i.dataset_id AND d.name = 'words'"
+            " JOIN captioning_perspective p ON p.name = 'plain_caption' WHERE i.path <> 'w1'"
+        )
+    held: list[Route] = []
+    page.route("**/datasets/words/counts?*", lambda route: held.append(route))
+    page.goto("/datasets/words?search=heron")
+    expect(page.locator("#grid .tile").first).to_be_visible()
+    chip = page.locator("a.chip", has_text="to review")
+    expect(chip).to_contain_text("+")
+    chip.focus()
+    before = chip.bounding_box()
+    page.keyboard.press("Control+a")
+    expect(page.locator("#chosen")).to_have_text("All chosen")
+
+    held[0].continue_()
+
+    expect(chip).to_contain_text("8,999")
+    expect(chip).to_be_focused()
+    assert chip.bounding_box() == before
+    expect(page.get_by_text("8,999 pictures match.")).to_have_attribute("role", "status")
+    expect(page.locator("#chosen")).to_have_text("8,999 chosen")
+    page.keyboard.press("Escape")
+    page.locator("#grid .tile-link").first.focus()
+    page.keyboard.press("End")
+    expect(page.locator('[data-place="8999"] .tile-link')).to_be_focused()
+    assert len(held) == 1
 
 
 def test_a_job_is_tried_and_then_started(page: Page) -> None:

@@ -87,6 +87,7 @@ def _assets(html: bytes) -> int:
 if __name__ == "__main__":
     django.setup()
     image = fill()
+    deep = image + 20_000  # about the 60,000th that has the word
     paths = {
         "data sets": "/datasets",
         "data set": "/datasets/large",
@@ -97,6 +98,11 @@ if __name__ == "__main__":
         "data set, file name": "/datasets/large?search=IMG_77",
         "data set, lookalikes": "/datasets/large?alike=1",
         "piece of a search, 120 tiles": "/datasets/large/tiles?search=twig&offset=2400&limit=120",
+        "piece of a search (19 in 20), 120 tiles": "/datasets/large/tiles?search=branch&offset=0&limit=120",
+        "the same at 2,400, jumped to": "/datasets/large/tiles?search=branch&offset=2400&limit=120",
+        "the same at 60,000, scrolled to": f"/datasets/large/tiles?search=branch&offset=60000&limit=120&after={deep}",
+        "the same at 60,000, jumped to": "/datasets/large/tiles?search=branch&offset=60000&limit=120",
+        "counts of it": "/datasets/large/counts?search=branch",
         "piece of the grid, 120 tiles at 90,000": "/datasets/large/tiles?offset=90000&limit=120",
         "image": f"/images/{image}",
         "review": "/review",

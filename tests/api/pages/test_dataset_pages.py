@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -18,6 +19,10 @@ pytestmark = pytest.mark.django_db
 
 def shown_in(html: str) -> list[int]:
     return [int(pk) for pk in re.findall(r'data-id="(\d+)"', html)]
+
+
+def counts_in(html: str) -> dict[str, str]:
+    return dict(re.findall(r'id="n-(\w+)"[^>]*>([^<]*)<', html))
 
 
 def shelf(owner, states=("none", "proposed", "accepted", "rejected")) -> dict[str, Image]:
@@ -72,8 +77,106 @@ def test_states_are_counted_within_the_rest_of_the_filter(ada_browses, ada):
 
     page = ada_browses.get("/datasets/birds?search=owl&state=accepted").content.decode()
 
-    counts = dict(re.findall(r'href="\?[^"]*state=(\w+)[^"]*".*?<span class="number">(\d+)</span>', page))
-    assert counts == {"none": "0", "captioned": "3", "proposed": "1", "rejected": "1", "accepted": "1"}
+    exact = {"any": "3", "none": "0", "captioned": "3", "proposed": "1", "rejected": "1", "accepted": "1"}
+    assert counts_in(page) == exact
+
+
+# --- A word that many captions have
+
+
+@pytest.fixture
+def owls(ada, monkeypatch) -> list[Image]:
+    """Nine pictures with an owl, every third accepted, on pages of two; one with a wren; one without a caption.
+
+    Four pictures are looked through for a page, before all are.
+    """
+    monkeypatch.setattr("captioning.pages.datasets.TILES_A_PAGE", 2)
+    monkeypatch.setattr("captioning.image_filter._LOOKED_THROUGH", 2)
+    monkeypatch.setattr("captioning.image_filter._LOOKED_THROUGH_OF_A_STATE", 4)
+    dataset, perspective = make_dataset(ada), make_perspective()
+    images = [make_image(dataset, f"{number}.png") for number in range(11)]
+    for number, image in enumerate(images[:9]):
+        make_caption(image, perspective, text="An owl.", review="proposed" if number % 3 else "accepted")
+    make_caption(images[9], perspective, text="A wren.", review="accepted")
+    return images[:9]
+
+
+def test_a_common_word_is_counted_after_its_page(ada_browses, owls):
+    page = ada_browses.get("/datasets/birds?search=owl").content.decode()
+
+    assert shown_in(page) == [image.pk for image in owls[:2]]
+    asked = re.search(r'hx-get="(/datasets/birds/counts\?[^"]*)" hx-trigger="load"', page)[1].replace("&amp;", "&")
+    at_least = {"any": "4+", "none": "…", "captioned": "4+", "proposed": "2+", "rejected": "…", "accepted": "2+"}
+    assert counts_in(page) == at_least
+    for said in ("New job for all that match", "<span>all that match</span>", ">Page 1<", "data-counts-follow"):
+        assert said in page
+    counted = ada_browses.get(asked)
+    exact = {"any": "9", "none": "0", "captioned": "9", "proposed": "6", "rejected": "0", "accepted": "3"}
+    assert counts_in(counted.content.decode()) == exact
+    assert "9 pictures match." in counted.content.decode()
+    assert json.loads(counted.headers["HX-Trigger"]) == {"desk-counted": {"total": 9}}
+
+
+def test_counts_that_follow_are_those_of_the_whole_filter(ada_browses, owls):
+    lookalikes.place(owls[0], look=0x0F0F0F0F)
+    lookalikes.place(owls[1], look=0x0F0F0F0E)
+
+    state = ada_browses.get("/datasets/birds/counts?search=owl&state=proposed")
+    lacks = ada_browses.get("/datasets/birds/counts?search=png&lacks=plain")
+    alike = ada_browses.get("/datasets/birds/counts?search=owl&alike=1")
+
+    assert counts_in(state.content.decode())["any"] == "9"
+    assert json.loads(state.headers["HX-Trigger"]) == {"desk-counted": {"total": 6}}
+    assert (counts_in(lacks.content.decode())["any"], counts_in(alike.content.decode())["any"]) == ("1", "2")
+    assert "1 picture matches." in lacks.content.decode()
+
+
+@pytest.mark.parametrize("query", ["search=wren", "search=zebra", "search=owl&state=none", "state=accepted", ""])
+def test_all_else_is_counted_with_its_page(ada_browses, owls, query):
+    page = ada_browses.get(f"/datasets/birds?{query}").content.decode()
+
+    assert "/datasets/birds/counts" not in page
+    assert "+" not in "".join(counts_in(page).values())
+
+
+def test_pages_of_a_common_word_follow_one_another(ada_browses, owls):
+    """Without scripts there are links from page to page, and the last one knows how many there are."""
+    found, address = [], "/datasets/birds?search=owl"
+    while address:
+        page = ada_browses.get(address).content.decode()
+        found += shown_in(page)
+        following = re.search(r'rel="next" href="(\?[^"]*)"', page)
+        address = following and "/datasets/birds" + following[1].replace("&amp;", "&")
+
+    assert found == [image.pk for image in owls]
+    assert "Page 5 of 5 · 9 in all" in page
+
+
+@pytest.mark.parametrize(
+    "query", ["search=owl", "search=owl&state=proposed", "search=owl&lacks=graph", "state=proposed"]
+)
+def test_a_piece_goes_on_behind_the_picture_before_it(ada_browses, owls, query):
+    whole = shown_in(ada_browses.get(f"/datasets/birds/tiles?{query}&limit=100").content.decode())
+    found, html = [], ""
+    for offset in range(0, len(whole), 2):
+        after = f"&after={found[-1]}" if found else ""
+        html = ada_browses.get(f"/datasets/birds/tiles?{query}&offset={offset}&limit=2{after}").content.decode()
+        found += shown_in(html)
+
+    assert found == whole
+    assert re.findall(r'data-place="(\d+)"', html)[-1] == str(len(whole))
+
+
+def test_counts_are_only_for_those_who_see_the_data_set(bob_browses, ada_browses, owls):
+    assert bob_browses.get("/datasets/birds/counts?search=owl").status_code == 404
+    assert ada_browses.get("/datasets/birds/counts?state=nonsense").status_code == 400
+    assert ada_browses.post("/datasets/birds/counts").status_code == 405
+
+
+def test_all_that_match_a_common_word_are_deleted(ada_browses, owls):
+    choose(ada_browses, verb="delete", all="1", search="owl")
+
+    assert Dataset.objects.get(name="birds").images.count() == 2
 
 
 @pytest.mark.parametrize("query", ["", "state=proposed", "search=owl", "search=owl&state=proposed"])

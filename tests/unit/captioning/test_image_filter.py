@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from django.contrib.auth.models import User
 
-from captioning import lookalikes, trash
+from captioning import image_filter, lookalikes, trash
 from captioning.image_filter import STATES, ImageFilter
 from captioning.models import Dataset
 from tests.captions import make_caption, make_dataset, make_image, make_perspective
@@ -49,6 +49,15 @@ CONDITIONS = (
     {"alike": "1"},
 )
 
+SEARCHES = (
+    {"search": "branch"},
+    {"search": "oWl-"},
+    {"search": "100%_"},
+    {"search": "branch", "lacks": "words"},
+    {"search": "Owl", "lacks": "words"},
+    {"search": "branch", "alike": "1"},
+)
+
 
 @pytest.mark.parametrize(("condition", "state"), list(product(CONDITIONS, ("", *STATES))))
 def test_a_glance_tells_what_the_filter_finds(dataset, condition, state):
@@ -64,6 +73,52 @@ def test_a_glance_tells_what_the_filter_finds(dataset, condition, state):
 
     assert glance.counts == {one: len(ids) for one, ids in found.items()}
     assert glance.ids == found[state][1:3]
+
+
+@pytest.mark.parametrize("n_looked", [1, 2, 3, 9])
+@pytest.mark.parametrize(("condition", "state"), list(product(SEARCHES, ("", *STATES))))
+def test_a_glance_at_a_stretch_lists_the_same_and_counts_no_more(dataset, monkeypatch, condition, state, n_looked):
+    exact = ImageFilter.of(condition | {"state": state}).glance(dataset.images.all(), n=9)
+    monkeypatch.setattr(image_filter, "_LOOKED_THROUGH", n_looked)
+    monkeypatch.setattr(image_filter, "_LOOKED_THROUGH_OF_A_STATE", n_looked)
+    wanted = ImageFilter.of(condition | {"state": state})
+
+    for offset in range(4):
+        glance = wanted.glance(dataset.images.all(), offset=offset, n=2)
+
+        assert glance.ids == exact.ids[offset : offset + 2]
+        assert wanted.find(dataset.images.all(), offset=offset, n=2) == glance.ids
+        if glance.is_counted:
+            assert glance.counts == exact.counts
+        else:  # there is another page, and whoever asks is told how many there are
+            assert all(glance.counts[one] <= n for one, n in exact.counts.items())
+            assert offset + 2 < glance.counts[state] <= exact.counts[state]
+            assert wanted.count(dataset.images.all()) == exact.counts
+
+
+def test_a_word_that_many_have_is_not_counted_for_a_list(dataset, monkeypatch):
+    monkeypatch.setattr(image_filter, "_LOOKED_THROUGH", 3)
+
+    common = ImageFilter.of({"search": "branch"}).glance(dataset.images.all(), n=2)  # looks at six
+    rare = ImageFilter.of({"search": "7"}).glance(dataset.images.all(), n=2)
+
+    assert (common.is_counted, common.counts[""]) == (False, 4)
+    assert (rare.is_counted, rare.counts[""]) == (True, 1)
+
+
+def test_a_stretch_leaves_other_data_sets_out(dataset, ada, monkeypatch):
+    """Their images lie between, and their captions have the word too."""
+    monkeypatch.setattr(image_filter, "_LOOKED_THROUGH", 5)
+    other = make_image(make_dataset(ada, "between"), path="Owl-between.png")
+    perspective = make_perspective("more")
+    make_caption(other, perspective, text="A bird on branch 1")
+    last = make_image(dataset, path="last.png")
+    make_caption(last, perspective, text="A bird on branch 9")
+
+    glance = ImageFilter.of({"search": "branch"}).glance(dataset.images.all(), offset=4, n=2)
+    rest = ImageFilter.of({"search": "branch"}).find(dataset.images.filter(pk__gt=glance.ids[-1]), n=2)
+
+    assert rest == [last.pk]
 
 
 @pytest.mark.parametrize(
@@ -103,5 +158,5 @@ def test_what_is_known_already_is_not_counted_again(dataset, django_assert_num_q
 
 
 def test_a_search_is_done_once(dataset, django_assert_num_queries):
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):  # where the images lie that are looked through; what of them matches
         ImageFilter.of({"search": "branch", "state": "accepted"}).glance(dataset.images.all(), n=3)
