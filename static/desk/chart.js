@@ -60,16 +60,18 @@ function tell(figure, plot) {
 }
 
 function draw(figure) {
-  const plot = new uPlot(options(figure), JSON.parse(figure.dataset.chart), figure);
+  let plot = null;
+  function paint() {
+    plot?.destroy();
+    plot = new uPlot(options(figure), JSON.parse(figure.dataset.chart), figure);
+  }
+  paint();
   figure.addEventListener("desk-redraw", () => {
     figure.dataset.caption = figure.querySelector("figcaption").textContent;
     plot.setData(JSON.parse(figure.dataset.chart));
   });
   new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height: HEIGHT })).observe(figure);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    plot.destroy();
-    draw(figure);
-  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 }
 
 function drawAll() {

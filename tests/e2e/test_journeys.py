@@ -42,6 +42,11 @@ def test_a_newcomer_presses_one_button_and_watches_captions_appear(browser: Brow
         expect(page.locator("article").first).to_be_visible()
         page.goto("/")
         expect(page.get_by_role("button", name="Caption the demo pictures")).to_have_count(0)
+        chart = page.locator("#chart")
+        expect(chart.locator("canvas")).to_have_count(1)
+        page.emulate_media(color_scheme="dark")
+        chart.dispatch_event("desk-redraw")
+        expect(chart.locator("canvas")).to_have_count(1)
 
 
 def test_an_operator_reorders_the_queue_by_drag_and_by_keyboard(page: Page, desk: Desk) -> None:
