@@ -1,8 +1,8 @@
 """Measure the survey engine on made-up sites whose truth is known: accuracy, coverage, refusals, time, memory, ratios.
 
-All of it takes an hour; -k runs a part: "site_7", "sites", "flat", "speed and 200000", "naive". Each survey runs as the
-desk runs the first one after a pause: one child process a stage, with a guardian that has loaded nothing yet. CPU
-seconds, the guardian's among them, stand beside wall seconds: they say what an idle machine needs.
+All of it takes an hour; -k runs a part: "site_7", "test_sites", "dense", "flat", "speed and 200000", "naive". Each
+survey runs as the desk runs the first one after a pause: one child process a stage, with a guardian that has loaded
+nothing yet. CPU seconds, the guardian's among them, stand beside wall seconds: they say what an idle machine needs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from volcal.engine.area import inside
 from volcal.engine.parameters import Parameters
 from volcal.engine.pose import Pose, about, inverse, moved, turn_deg
 from volcal.engine.process import Engine
-from volcal.engine.registration import base_voxel, search_ladder, thinned
+from volcal.engine.registration import base_voxel, on_ground, search_ladder
 from volcal.engine.stability import stable_ground
 from volcal.engine.stages import STAGES
 from volcal.engine.surface import nmad
 
 ROOT = Path(__file__).parents[2]
 N_SITES = 50
+DENSE = 1_000_000  # points of the noisiest sites, once more
 TERRAINS = ("quarry", "ridge", "mound")
 CHANGES = ((10, 6), (5, 3), (15, 9), (25, 15), None)
 NOISES = (0.01, 0.05, 0.1)
@@ -118,12 +119,29 @@ def measured() -> Iterator[list[dict[str, Any]]]:
         _summarise(rows)
 
 
+@pytest.fixture(scope="module")
+def measured_dense() -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    yield rows
+    if rows:
+        _summarise(rows)
+
+
 @pytest.mark.parametrize("seed", range(N_SITES), ids=[f"site_{seed}" for seed in range(N_SITES)])
 def test_sites(seed: int, measured: list[dict[str, Any]], tmp_path: Path) -> None:
-    setting = setting_of(seed)
+    measured.append(judged(seed, setting_of(seed), tmp_path))
+
+
+@pytest.mark.parametrize("seed", [seed for seed in range(N_SITES) if setting_of(seed)["noise"] == max(NOISES)])
+def test_dense_sites(seed: int, measured_dense: list[dict[str, Any]], tmp_path: Path) -> None:
+    measured_dense.append(judged(seed, setting_of(seed) | {"n_points": DENSE}, tmp_path))
+
+
+def judged(seed: int, setting: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Survey a site, print how it went in a line, and return that with its setting."""
     made = scene(seed, **setting)
 
-    found = survey(made, tmp_path)
+    found = survey(made, folder)
 
     assert found.refusal is None
     shift_m, turned = strays(found.pose, made)
@@ -139,7 +157,6 @@ def test_sites(seed: int, measured: list[dict[str, Any]], tmp_path: Path) -> Non
         "half": total["uncertainty_m3"],
         "n_regions": len(found.facts["measure"]["regions"]),
     }
-    measured.append(row)
     extras = [name for name in ("overlap", "outliers", "density_gradient") if setting[name] != scene_default(name)]
     share = f"{100 * row['error'] / abs(made.net):+.3f} %" if made.net else f"{row['n_regions']} regions"
     print(
@@ -149,6 +166,7 @@ def test_sites(seed: int, measured: list[dict[str, Any]], tmp_path: Path) -> Non
         end="",
         flush=True,
     )
+    return row
 
 
 def scene_default(name: str) -> Any:
@@ -283,8 +301,8 @@ def test_naive_neighbours_and_gicp(site: Site, monkeypatch: pytest.MonkeyPatch) 
 
     def ours() -> Pose:
         base = base_voxel(site.spacing_m, float(np.ptp(pre[:, 0])))
-        thin = thinned(pre, base), thinned(post, base)  # as the engine does with so many points
-        ladder = search_ladder(*thin, base, 2)
+        thin = on_ground(pre, base), on_ground(post, base)  # as the engine does with so many points
+        ladder = search_ladder(thin[0].points, thin[1].points, base, 2)
         return on_unchanged(*thin, ladder.climb(np.eye(4)), site.area, base)
 
     pose, *our_seconds = timed(ours)

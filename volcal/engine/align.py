@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from .area import inside
 from .coarse import hypotheses
-from .m3c2 import core_points
 from .parameters import Parameters
 from .pose import Pose, in_site, inverse, moved
 from .quadrics import STEP_SPACINGS, Overlay, Quadrics
-from .registration import Found, Ladder, base_voxel, describe, search, search_ladder, thinned
+from .registration import Found, Ladder, base_voxel, describe, on_ground, search, search_ladder
 from .stability import StableGround, believed, check_stable, check_surroundings, stable_ground
 from .surface import nmad
+from .thinning import Thinned, thinned
 from .threads import at_once, n_threads
 from .workfolder import WorkFolder, write_facts
 
@@ -36,7 +36,7 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     pre, post = folder.array("load", "pre"), folder.array("load", "post")
     base = base_voxel(spacing, float(np.ptp(pre[:, :2], axis=0).max()))
     report(0.02, "thinning")
-    thin_pre, thin_post = at_once(lambda cloud: thinned(cloud, base), (pre, post))
+    thin_pre, thin_post = at_once(lambda cloud: on_ground(cloud, base), (pre, post))
     site_m2 = len(pre) * float(loaded["clouds"]["pre"]["spacing_m"]) ** 2
 
     def residuals(
@@ -55,10 +55,10 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
 
     pose, found, ladder = np.eye(4), None, None
     if parameters.alignment != "given":
-        ladder, found = _by_shape(thin_pre, thin_post, spacing, base, parameters, report)
+        ladder, found = _by_shape(thin_pre.points, thin_post.points, spacing, base, parameters, report)
         pose = found.fit.pose
     report(0.7, "comparing stable ground")
-    ground = residuals(thin_pre, moved(pose, thin_post), base, 6 * base, 0.7)
+    ground = residuals(thin_pre.points, moved(pose, thin_post.points), base, 6 * base, 0.7)
     used = believed(ground)
     union = shapely.union_all([polygons[n] for n in used])
     if ladder is not None and found is not None:
@@ -103,7 +103,7 @@ def _by_shape(
     return ladder, found
 
 
-def on_unchanged(pre: NDArray[Any], post: NDArray[Any], pose: Pose, union: shapely.Geometry, spacing_m: float) -> Pose:
+def on_unchanged(pre: Thinned, post: Thinned, pose: Pose, union: shapely.Geometry, spacing_m: float) -> Pose:
     """Refine the pose: height and tilt on stable ground alone, sideways and heading on all ground that did not change.
 
     Change that is wide and shallow passes for none; it would pull height and tilt along, and hardly the rest. Sideways
@@ -111,9 +111,9 @@ def on_unchanged(pre: NDArray[Any], post: NDArray[Any], pose: Pose, union: shape
     veto: where it would fit noticeably better elsewhere, the rest of the site has slid, and its own pose counts.
     """
     step = STEP_SPACINGS * spacing_m
-    ground = Quadrics(pre, core_points(pre * [1, 1, 0], step)[:, :2])
+    ground = Quadrics(pre, thinned(pre.points * [1, 1, 0], step).points[:, :2])
     stable = inside(union, ground.middles)
-    laid = Overlay(ground, moved(pose, post), 1.5 * step)
+    laid = Overlay(ground, Thinned(moved(pose, post.points), post.counts), 1.5 * step)
 
     def closed(movement: Pose, pieces: NDArray[np.bool_]) -> Pose:
         return laid.closing(laid.closing(movement, pieces), stable, only_upright=True)

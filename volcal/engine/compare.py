@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .m3c2 import Comparison, Distances, core_points
+from .m3c2 import Comparison, Distances
 from .parameters import Parameters
 from .pose import moved
 from .surface import Surface, frame_of, nmad, surface_of
+from .thinning import thinned
 from .threads import at_once
 from .workfolder import WorkFolder, write_facts
 
@@ -42,7 +43,7 @@ def compare(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     reach = parameters.reach_m or _reach(difference, spacing)
     core_spacing = max(parameters.core_spacing * spacing, float(np.sqrt(aligned["site_area_m2"] / _MOST_CORES)))
     radius = max(parameters.cylinder_radius * spacing, core_spacing / 2)
-    cores = core_points(pre, core_spacing)
+    cores = thinned(pre, core_spacing).points
     report(0.15, "indexing points")
     comparison = Comparison(pre, post)
     report(0.25, "finding normals")

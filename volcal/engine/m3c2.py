@@ -80,12 +80,3 @@ class Comparison:
         with np.errstate(divide="ignore", invalid="ignore"):
             deviation = np.sqrt(spread["spread1"] ** 2 / n_pre + spread["spread2"] ** 2 / n_post)
         return Distances(np.concatenate(found), deviation, np.minimum(n_pre, n_post))
-
-
-def core_points(points: NDArray[Any], spacing_m: float) -> NDArray[np.float64]:
-    """Thin a cloud to the mean point of each occupied cube of the spacing; order of the points plays no part."""
-    low = points.min(axis=0)
-    column, row, layer = (((points[:, axis] - low[axis]) / spacing_m).astype(np.int64) for axis in range(3))
-    key = (column * (int(row.max()) + 1) + row) * (int(layer.max()) + 1) + layer
-    _, cube, counts = np.unique(key, return_inverse=True, return_counts=True)
-    return np.column_stack([np.bincount(cube, weights=points[:, axis]) / counts for axis in range(3)])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .plantree import PlanTree
 from .pose import Pose, about, moved
 from .surface import nmad
+from .thinning import Thinned
 from .threads import at_once
 
 STEP_SPACINGS = 3.0  # between the middles of pieces; each is twice as wide
@@ -24,6 +25,8 @@ _MOST_ASIDE = 0.2  # of a piece's reach, from its middle to the mean of its poin
 _MOST_DEVIATIONS = 4.0  # of a piece whose ground did not change
 _LEAST_INFORMATION = 1.2  # of a movement, in what the noise of slopes alone feigns
 _TOGETHER = 12  # pieces that are asked about one
+_ALIKE = 50  # pieces around one whose scatter it has, unless it is rougher by more than chance
+_ROUGHER = 1.5
 _UPRIGHT = slice(2, 5)  # z, and the turns about x and y
 
 
@@ -33,28 +36,31 @@ class Quadrics:
     GICP pairs single points and leaves most of the noise in: with 0.1 m of it, its pose strayed twice as far as the
     points allow (Cramer-Rao bound). A fit over 40 points, solved for all six movements, comes to that bound.
 
-    middles: (m, 2) metres; scatter: (m,) of the points about their piece, metres; slope_noise: (m,) what that does to
-    slopes. Pieces with points on one side only, as at the edge of a survey, are left out: another survey that goes on
-    beyond would be laid on a guess.
+    middles: (m, 2) metres; scatter: (m,) of single points about their piece, metres; level_noise, slope_noise: (m,)
+    what that does to the piece's height and slopes. Pieces with points on one side only, as at the edge of a survey,
+    are left out: another survey that goes on beyond would be laid on a guess.
     """
 
-    def __init__(self, points: NDArray[Any], places: NDArray[Any]) -> None:
-        """points: (n, 3), places: (m, 2) where pieces are wanted; metres."""
-        tree = PlanTree(points)
-        n = min(_NEIGHBOURS, len(points))
+    def __init__(self, cloud: Thinned, places: NDArray[Any]) -> None:
+        """places: (m, 2) where pieces are wanted, metres."""
+        tree = PlanTree(cloud.points)
+        n = min(_NEIGHBOURS, len(cloud.points))
 
         def fitted(part: NDArray[Any]) -> tuple[NDArray[Any], ...]:
             away, nearest = tree.neighbours(part, n)
-            around = points[nearest] - np.concatenate((part, np.zeros((len(part), 1))), axis=1)[:, None]
+            around = cloud.points[nearest] - np.concatenate((part, np.zeros((len(part), 1))), axis=1)[:, None]
             is_sided = np.linalg.norm(around[..., :2].mean(axis=1), axis=1) > _MOST_ASIDE * away[:, -1]
-            return *_fitted(around, away[:, -1]), is_sided
+            return *_fitted(around, cloud.counts[nearest], away[:, -1]), ~is_sided
 
         parts = [places[start : start + _BATCH] for start in range(0, max(len(places), 1), _BATCH)]
-        terms, scatter, slope_noise, is_sided = map(np.concatenate, zip(*at_once(fitted, parts), strict=True))
-        self.middles, self._terms = places[~is_sided], terms[~is_sided]
-        self.scatter, self.slope_noise = scatter[~is_sided], slope_noise[~is_sided]
+        *found, kept = map(np.concatenate, zip(*at_once(fitted, parts), strict=True))
+        self.middles = places[kept]
+        self._terms, self.scatter, self.level_noise, self.slope_noise = (one[kept] for one in found)
         self.scatter = np.maximum(self.scatter, 0.3 * float(np.median(self.scatter)))
         self._tree = PlanTree(self.middles)
+        # Told from 40 points each, scatter varies by 15 % by chance; weights that did so too cost a tenth of accuracy.
+        usual = np.median(self.scatter[self.around(_ALIKE)], axis=1)
+        self.scatter = np.where(self.scatter < _ROUGHER * usual, usual, self.scatter)
 
     def nearest(self, points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Return how far the nearest middle is in plan, metres, and its number, (n,) each."""
@@ -79,9 +85,11 @@ class Overlay:
     pieces: (m,) which of them to look at.
     """
 
-    def __init__(self, ground: Quadrics, points: NDArray[Any], reach_m: float) -> None:
-        away, piece = ground.nearest(points)
-        self._ground, self._points, self._piece = ground, points[away <= reach_m], piece[away <= reach_m]
+    def __init__(self, ground: Quadrics, cloud: Thinned, reach_m: float) -> None:
+        away, piece = ground.nearest(cloud.points)
+        near = away <= reach_m
+        self._ground, self._points, self._piece = ground, cloud.points[near], piece[near]
+        self._deviation = ground.scatter[self._piece] / np.sqrt(cloud.counts[near])
         self._around = ground.around(_TOGETHER)
 
     def closing(self, movement: Pose, pieces: NDArray[np.bool_], *, only_upright: bool = False) -> Pose:
@@ -95,7 +103,7 @@ class Overlay:
         points, piece = self._points[kept], self._piece[kept]
         if len(points) < _LEAST_POINTS:  # whoever judges the pose afterwards finds too little ground and says so
             return movement
-        deviation = self._ground.scatter[piece]
+        deviation = self._deviation[kept]
         centre = points.mean(axis=0)
         width = max(float(np.sqrt(((points - centre) ** 2).sum(axis=1).mean())), 1e-9)
         free = _UPRIGHT if only_upright else slice(None)
@@ -121,7 +129,7 @@ class Overlay:
         """Return the sum of squares of heights above these pieces, in deviations; strays count as where weights end."""
         kept = pieces[self._piece]
         heights, _ = self._ground.above(moved(movement, self._points[kept]), self._piece[kept])
-        return float(np.minimum((heights / self._ground.scatter[self._piece[kept]]) ** 2, _TUKEY**2).sum())
+        return float(np.minimum((heights / self._deviation[kept]) ** 2, _TUKEY**2).sum())
 
     def unchanged(self, movement: Pose, aside_m: float) -> NDArray[np.bool_]:
         """Tell (m,) on which pieces the points lie as they should: scatter explains their median.
@@ -135,8 +143,9 @@ class Overlay:
         found, starts, counts = np.unique(self._piece[order], return_index=True, return_counts=True)
         median, allowed, slack = np.zeros((3, len(ground.middles)))
         median[found] = heights[order][starts + counts // 2]
-        # A median strays by 1.25 deviations of a mean, a piece of second order at its middle by 1.7 (three of 40).
-        deviation = 1.25 * ground.scatter[found] * np.sqrt(1 / counts + 3 / _NEIGHBOURS)
+        # A median strays by 1.25 deviations of a mean.
+        of_mean = np.sqrt(np.bincount(self._piece, self._deviation**2)[found]) / counts
+        deviation = np.hypot(1.25 * of_mean, ground.level_noise[found])
         allowed[found] = _MOST_DEVIATIONS * deviation
         slack[found] = aside_m * np.linalg.norm(normals[order][starts, :2], axis=1)
         around = self._around
@@ -153,30 +162,34 @@ def _solved(square: NDArray[Any], right: NDArray[Any], least: float) -> NDArray[
     return np.asarray(directions[:, kept] @ ((directions[:, kept].T @ right) / known[kept]))
 
 
-def _fitted(around: NDArray[Any], width_m: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Fit a piece to each row of points. around: (m, k, 3) from the middles; width_m: (m,) reach of each row.
+def _fitted(
+    around: NDArray[Any], counts: NDArray[np.intp], width_m: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Fit a piece to each row of points.
 
-    Returns terms (m, 6), the robust scatter of the points about their piece, metres, and the error that it gives to
-    slopes, (m,) each.
+    around: (m, k, 3) from the middles; counts: (m, k) of the points that each stands for; width_m: (m,) reach of a row.
+    Returns terms (m, 6), the robust scatter of single points about their piece, metres, and the errors that it gives to
+    its height, metres, and to slopes, (m,) each.
     """
     x, y = (around[..., axis] / width_m[:, None] for axis in range(2))
     level = np.median(around[..., 2], axis=1)
     z = around[..., 2] - level[:, None]
     design = np.stack((np.ones_like(x), x, y, x * x, x * y, y * y), axis=-1)
-    weights = np.ones_like(z)
+    sharpness = np.sqrt(counts)
+    weights: NDArray[Any] = counts
     for _ in range(_ROBUST_ROUNDS):
         weighted = (design * weights[..., None]).swapaxes(1, 2)
         square = weighted @ design + 1e-9 * np.eye(_N_TERMS)
         terms = np.linalg.solve(square, weighted @ z[..., None])
-        rest = z - (design @ terms)[..., 0]
+        rest = (z - (design @ terms)[..., 0]) * sharpness
         scatter = 1.4826 * np.median(np.abs(rest), axis=1) + 1e-9
-        weights = _weights(rest, scatter[:, None])
+        weights = counts * _weights(rest, scatter[:, None])
     variance = np.diagonal(np.linalg.inv(square), axis1=1, axis2=2)
     # Of dz/dx and dz/dy where a point is, half a reach from the middle on average: b + 2 c x + d y.
     of_slopes = (variance[:, 1] + variance[:, 2]) / 2 + (variance[:, 3] + variance[:, 5]) / 4 + variance[:, 4] / 8
     terms = terms[..., 0] / np.stack([width_m**power for power in (0, 1, 1, 2, 2, 2)], axis=1)
     terms[:, 0] += level
-    return terms, scatter, scatter * np.sqrt(of_slopes) / width_m
+    return terms, scatter, scatter * np.sqrt(variance[:, 0]), scatter * np.sqrt(of_slopes) / width_m
 
 
 def _weights(rest: NDArray[Any], scatter: NDArray[Any] | float) -> NDArray[Any]:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from .errors import Refused
 from .plantree import PlanTree
 from .pose import Pose, about, largest_shift, moved, turn_deg
+from .thinning import Thinned, thinned
 
 _ITERATIONS = 40
 _MOST_SOURCE_POINTS = 15_000  # of post at each level: enough to tell hypotheses apart
 _LEAST_AGREEMENT = 0.5
 _LEAST_GAP = 0.1
 _NEIGHBOURS = 12
+_TALL = 4.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Ladder:
         self._threads = threads
         self._pairs = []
         for level in reversed(levels):  # each coarser level thins the one before
-            pre, post = (thinned(one, level.voxel_m) for one in (pre, post))
+            pre, post = (thinned(one, level.voxel_m).points for one in (pre, post))
             step = max(1, len(post) // _MOST_SOURCE_POINTS)
             (target, tree), (source, _) = _prepared(pre, threads), _prepared(post[::step], threads)
             self._pairs.append((target, tree, source))
@@ -104,9 +106,13 @@ class Ladder:
         return np.array([[x, y, middle] for x in (low[0], high[0]) for y in (low[1], high[1])])
 
 
-def thinned(points: NDArray[Any], voxel_m: float) -> NDArray[np.float64]:
-    """Return the mean point of each voxel. One thread: with more, small_gicp's own result varies from run to run."""
-    return small_gicp.voxelgrid_sampling(np.asarray(points, np.float64), voxel_m, num_threads=1).points()[:, :3]
+def on_ground(points: NDArray[Any], width_m: float) -> Thinned:
+    """Thin a cloud by cells of this width, four times as tall as they are wide.
+
+    Cubes part the ground where their floors lie within its noise, and the means of either part keep most of it: with
+    0.1 m of noise and cubes of 0.5 m, means of three points scattered by 0.096 m instead of 0.06.
+    """
+    return thinned(points, width_m, _TALL * width_m)
 
 
 def _prepared(points: NDArray[Any], threads: int) -> tuple[small_gicp.PointCloud, small_gicp.KdTree]:

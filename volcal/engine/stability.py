@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from .area import inside
 from .errors import Refused
-from .m3c2 import Comparison, core_points
+from .m3c2 import Comparison
 from .parameters import Parameters
 from .plane import robust_plane
 from .surface import nmad
+from .thinning import thinned
 
 _MOST_CORES = 20_000
 _LEAST_CORES = 40
@@ -108,7 +109,7 @@ def stable_ground(
     on_stable = here[inside(union, here)]
     covered = len(on_stable) * spacing_m**2 / site_m2
     distance = max(parameters.core_spacing * spacing_m, float(np.sqrt(union.area / _MOST_CORES)))
-    cores = core_points(on_stable, distance) if len(on_stable) else np.zeros((0, 3))
+    cores = thinned(on_stable, distance).points if len(on_stable) else np.zeros((0, 3))
     if len(cores) < _LEAST_CORES or covered < _LEAST_SHARE or len(there) < _LEAST_CORES:
         text = f"Stable ground covers {covered:.1%} of the site ({len(cores)} places to compare): too little."
         raise Refused("stable_area_tiny", text + " Draw polygons on at least three sides of the site.", "shp")

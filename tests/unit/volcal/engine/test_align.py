@@ -7,7 +7,7 @@ import shapely
 from tests.scenes import Scene, scene
 from volcal.engine.align import on_unchanged
 from volcal.engine.pose import about, inverse, moved
-from volcal.engine.registration import base_voxel, thinned
+from volcal.engine.registration import base_voxel, on_ground
 
 N_POINTS = 100_000
 
@@ -16,7 +16,7 @@ def strayed_m(made: Scene, post: np.ndarray) -> float:
     """Register from 6 cm beside the truth; return how far the middle of the site then is from its place, metres."""
     base = base_voxel(300 / np.sqrt(N_POINTS), 300)
     start = about(made.centre, np.radians([0.01, -0.01, 0.03]), np.array([0.05, -0.03, 0.02])) @ made.pose
-    pose = on_unchanged(thinned(made.pre, base), thinned(post, base), start, shapely.union_all(made.stable), base)
+    pose = on_unchanged(on_ground(made.pre, base), on_ground(post, base), start, shapely.union_all(made.stable), base)
     centre = made.centre[None]
     return float(np.linalg.norm(moved(pose @ inverse(made.pose), centre) - centre))
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from volcal.engine.m3c2 import Comparison, core_points
+from volcal.engine.m3c2 import Comparison
+from volcal.engine.thinning import thinned
 
 UP = np.array([[0.0, 0.0, 1.0]])
 
@@ -55,7 +56,7 @@ def test_the_compiled_half_says_what_the_whole_library_says(tmp_path, monkeypatc
     py4dgeo = pytest.importorskip("py4dgeo")
     random = np.random.default_rng(1)
     pre, post = (np.column_stack((random.uniform(0, 10, (3000, 2)), random.normal(h, 0.05, 3000))) for h in (0, 0.2))
-    cores = core_points(pre, 1.0)
+    cores = thinned(pre, 1.0).points
     whole = py4dgeo.M3C2(
         epochs=(py4dgeo.Epoch(pre.copy()), py4dgeo.Epoch(post.copy())),
         corepoints=cores,
@@ -71,12 +72,3 @@ def test_the_compiled_half_says_what_the_whole_library_says(tmp_path, monkeypatc
 
     assert found.distance_m == pytest.approx(distances, abs=1e-12)
     assert 1.96 * (found.deviation_m + 0.01) == pytest.approx(uncertainty["lodetection"], rel=1e-6)
-
-
-def test_core_points_do_not_depend_on_the_order_of_points():
-    points = np.random.default_rng(2).uniform(0, 10, (2000, 3))
-
-    first, second = core_points(points, 1.5), core_points(points[::-1], 1.5)
-
-    assert first == pytest.approx(second, abs=1e-12)
-    assert len(first) < len(points)

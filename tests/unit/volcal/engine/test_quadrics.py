@@ -6,9 +6,14 @@ import pytest
 from tests.unit.volcal.engine.conftest import surveyed
 from volcal.engine.pose import about, inverse, moved, turn_deg
 from volcal.engine.quadrics import Overlay, Quadrics
+from volcal.engine.thinning import Thinned
 
 PLACES = np.stack(np.meshgrid(np.arange(4.0, 57, 1.6), np.arange(4.0, 57, 1.6)), -1).reshape(-1, 2)
 MOVEMENT = about(np.array([30.0, 30, 0]), np.radians([0.02, -0.03, 0.05]), np.array([0.06, -0.04, 0.03]))
+
+
+def cloud(points: np.ndarray) -> Thinned:
+    return Thinned(points, np.ones(len(points), int))
 
 
 def inner(points: np.ndarray) -> np.ndarray:
@@ -21,8 +26,8 @@ def closed(pre: np.ndarray, post: np.ndarray) -> np.ndarray:
 
 
 def overlaid(pre: np.ndarray, post: np.ndarray) -> tuple[Overlay, np.ndarray]:
-    ground = Quadrics(pre, PLACES)
-    return Overlay(ground, post, 2.5), np.ones(len(ground.middles), bool)
+    ground = Quadrics(cloud(pre), PLACES)
+    return Overlay(ground, cloud(post), 2.5), np.ones(len(ground.middles), bool)
 
 
 def strays(pose: np.ndarray) -> tuple[float, float]:
@@ -80,9 +85,9 @@ def test_only_upright_leaves_everything_sideways():
 def test_the_chosen_pieces_alone_count():
     post = inner(surveyed(2))
     post[post[:, 0] > 30, 2] += 0.5
-    ground = Quadrics(surveyed(1), PLACES)
+    ground = Quadrics(cloud(surveyed(1)), PLACES)
 
-    pose = Overlay(ground, post, 2.5).closing(np.eye(4), ground.middles[:, 0] < 28)
+    pose = Overlay(ground, cloud(post), 2.5).closing(np.eye(4), ground.middles[:, 0] < 28)
 
     assert abs(moved(pose, np.array([[16.0, 30, 0]]))[0, 2]) < 0.002
 
@@ -90,9 +95,9 @@ def test_the_chosen_pieces_alone_count():
 def test_ground_that_changed_is_told_from_ground_that_did_not():
     post = inner(surveyed(2))
     post[post[:, 0] < 14, 2] -= 0.1  # five deviations of a point
-    ground = Quadrics(surveyed(1), PLACES)
+    ground = Quadrics(cloud(surveyed(1)), PLACES)
 
-    unchanged = Overlay(ground, post, 2.5).unchanged(np.eye(4), 0)
+    unchanged = Overlay(ground, cloud(post), 2.5).unchanged(np.eye(4), 0)
 
     x, y = ground.middles.T
     assert unchanged[x < 12].mean() < 0.02
@@ -103,7 +108,7 @@ def test_ground_that_changed_is_told_from_ground_that_did_not():
 def test_pieces_at_the_edge_of_a_survey_are_left_out():
     pre = surveyed(1)
 
-    middles = Quadrics(pre[pre[:, 0] > 20], PLACES).middles
+    middles = Quadrics(cloud(pre[pre[:, 0] > 20]), PLACES).middles
 
     assert 20.5 < middles[:, 0].min() < 23
 
@@ -113,3 +118,15 @@ def test_the_misfit_is_least_where_the_points_belong():
     lifted = about(np.zeros(3), np.zeros(3), np.array([0, 0, 0.02]))
 
     assert laid.misfit(lifted, everywhere) > 1.5 * laid.misfit(np.eye(4), everywhere)
+
+
+def test_means_of_many_points_count_for_more():
+    pre, post = surveyed(1), moved(MOVEMENT, inner(surveyed(2, noise_m=0.05)))
+    wild = post[::3] + np.array([0, 0, 0.15])  # three deviations: not wild enough to be told apart
+
+    def left(counts: int) -> float:
+        both = Thinned(np.vstack((post, wild)), np.repeat([counts, 1], [len(post), len(wild)]))
+        ground = Quadrics(cloud(pre), PLACES)
+        return strays(Overlay(ground, both, 2.5).closing(np.eye(4), np.ones(len(ground.middles), bool)))[0]
+
+    assert left(20) < 0.3 * left(1)
