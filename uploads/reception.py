@@ -114,9 +114,10 @@ class Reception:
         await self._was_saved.wait()
 
     def stop(self, reason: Problem) -> None:
-        """Let the request end with this answer, keeping what has arrived."""
-        self._stop_reason = self._stop_reason or reason
-        self._poke()
+        """Let the request end with this answer, keeping what has arrived; one whose body is complete ends well."""
+        if not self._is_at_end:
+            self._stop_reason = self._stop_reason or reason
+            self._poke()
 
     # --- Taking
 
@@ -188,7 +189,8 @@ class Reception:
         limit = self.saved.length if self.saved.length is not None else self.saved.max_size
         excess = self._sink.position + n_bytes - limit
         if excess > 0:
-            self.stop(UploadTooLarge(f"The upload has {limit} bytes; the rest of this body was not taken."))
+            too_large = UploadTooLarge(f"The upload has {limit} bytes; the rest of this body was not taken.")
+            self._stop_reason = self._stop_reason or too_large
             whole = b"".join(pieces)
             pieces = [whole[: max(0, len(whole) - excess)]]
         return pieces
