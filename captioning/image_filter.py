@@ -147,12 +147,6 @@ class ImageFilter:
             return found
         return replace(found, is_counted=False) if found.counts[self.state] > offset + n else None
 
-    @property
-    def _states(self) -> list[str]:
-        """Those that images may be in."""
-        is_captioned = self.state == CAPTIONED
-        return [s.value for s in ImageState if self.state in ("", s) or (is_captioned and s != ImageState.NONE)]
-
     def _searched(self, images: ImageQuerySet, offset: int, n: int, *, within: Stretch | None = None) -> Glance:
         """Look images through once, for the counts and for the ids."""
         matching = self.apply(images, but_state=True, within=within).order_by().values("pk", "state")
@@ -160,6 +154,8 @@ class ImageFilter:
             sql, parameters = matching.query.sql_with_params()
         except EmptyResultSet:  # Django knows without asking that there are none
             return Glance(_every({}), [])
+        is_captioned = self.state == CAPTIONED
+        states = [s.value for s in ImageState if self.state in ("", s) or (is_captioned and s != ImageState.NONE)]
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
@@ -169,7 +165,7 @@ class ImageFilter:
                      FROM (SELECT state, count(*) AS n FROM matching GROUP BY state) AS counted),
                     ARRAY(SELECT id FROM matching WHERE state = ANY(%s) ORDER BY id OFFSET %s LIMIT %s)
                 """,  # noqa: S608  # the inner query is Django's own, its values travel as parameters
-                [*parameters, self._states, offset, n],
+                [*parameters, states, offset, n],
             )
             counts, ids = cursor.fetchone()
         return Glance(_every(counts or {}), ids)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any
 
+import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -175,15 +177,21 @@ def test_a_bulk_delete_is_undone(page: Page) -> None:
     expect(page.locator("#grid .tile")).to_have_count(12)
 
 
+def make_large(connection: psycopg.Connection[Any], name: str, n_images: int) -> None:
+    """Make a data set of pictures n1, n2 and so on, which all look like the first one of the desk."""
+    connection.execute("INSERT INTO captioning_dataset (name, updated_at) VALUES (%s, now())", [name])
+    connection.execute(
+        "INSERT INTO captioning_image (dataset_id, path, sha256, stored_as, format, size, width, height)"
+        " SELECT d.id, 'n' || n, md5(d.name || n) || md5('x' || n), i.stored_as, i.format, i.size, i.width, i.height"
+        " FROM generate_series(1, %s) n, captioning_dataset d,"
+        " (SELECT * FROM captioning_image ORDER BY id LIMIT 1) i WHERE d.name = %s",
+        [n_images, name],
+    )
+
+
 def test_the_grid_shows_any_place_of_many_pictures_and_keeps_few(page: Page, desk: Desk) -> None:
     with desk.connect() as connection:
-        connection.execute("INSERT INTO captioning_dataset (name, updated_at) VALUES ('many', now())")
-        connection.execute(
-            "INSERT INTO captioning_image (dataset_id, path, sha256, stored_as, format, size, width, height)"
-            " SELECT d.id, 'n' || n, md5(n::text) || md5('x' || n), i.stored_as, i.format, i.size, i.width, i.height"
-            " FROM generate_series(1, 20000) n, captioning_dataset d,"
-            " (SELECT * FROM captioning_image ORDER BY id LIMIT 1) i WHERE d.name = 'many'"
-        )
+        make_large(connection, "many", 20_000)
     page.goto("/datasets/many")
     expect(page.locator("#grid .tile").first).to_be_visible()
 
@@ -209,18 +217,12 @@ def test_the_grid_shows_any_place_of_many_pictures_and_keeps_few(page: Page, des
 
 def test_a_common_word_shows_pictures_at_once_and_all_counts_a_moment_later(page: Page, desk: Desk) -> None:
     with desk.connect() as connection:
-        connection.execute("INSERT INTO captioning_dataset (name, updated_at) VALUES ('words', now())")
-        connection.execute(
-            "INSERT INTO captioning_image (dataset_id, path, sha256, stored_as, format, size, width, height)"
-            " SELECT d.id, 'w' || n, md5('w' || n) || md5('v' || n), i.stored_as, i.format, i.size, i.width, i.height"
-            " FROM generate_series(1, 9000) n, captioning_dataset d,"
-            " (SELECT * FROM captioning_image ORDER BY id LIMIT 1) i WHERE d.name = 'words'"
-        )
+        make_large(connection, "words", 9_000)
         connection.execute(
             "INSERT INTO captioning_caption (image_id, perspective_id, perspective_version_id, source, result, text)"
             " SELECT i.id, p.id, p.current_id, 'model', '{}', 'A heron.' FROM captioning_image i"
             " JOIN captioning_dataset d ON d.id = i.dataset_id AND d.name = 'words'"
-            " JOIN captioning_perspective p ON p.name = 'plain_caption' WHERE i.path <> 'w1'"
+            " JOIN captioning_perspective p ON p.name = 'plain_caption' WHERE i.path <> 'n1'"
         )
     held: list[Route] = []
     page.route("**/datasets/words/counts?*", lambda route: held.append(route))

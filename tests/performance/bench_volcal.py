@@ -112,15 +112,16 @@ def strays(pose: Pose, made: Scene) -> tuple[float, float]:
 
 @pytest.fixture(scope="module")
 def measured() -> Iterator[list[dict[str, Any]]]:
-    """Gather what the sites gave, and sum it up at the end."""
-    rows: list[dict[str, Any]] = []
-    yield rows
-    if rows:
-        _summarise(rows)
+    yield from _summed_up()
 
 
 @pytest.fixture(scope="module")
 def measured_dense() -> Iterator[list[dict[str, Any]]]:
+    yield from _summed_up()
+
+
+def _summed_up() -> Iterator[list[dict[str, Any]]]:
+    """Gather what the sites give, and sum it up at the end."""
     rows: list[dict[str, Any]] = []
     yield rows
     if rows:

@@ -37,7 +37,8 @@ class Quadrics:
     points allow (Cramer-Rao bound). A fit over 40 points, solved for all six movements, comes to that bound.
 
     middles: (m, 2) metres; scatter: (m,) of single points about their piece, metres; level_noise, slope_noise: (m,)
-    what that does to the piece's height and slopes. Pieces with points on one side only, as at the edge of a survey,
+    what that does to the piece's height and slopes; around: (m, up to 50) numbers of the pieces nearest to each, itself
+    first. Pieces with points on one side only, as at the edge of a survey,
     are left out: another survey that goes on beyond would be laid on a guess.
     """
 
@@ -59,16 +60,13 @@ class Quadrics:
         self.scatter = np.maximum(self.scatter, 0.3 * float(np.median(self.scatter)))
         self._tree = PlanTree(self.middles)
         # Told from 40 points each, scatter varies by 15 % by chance; weights that did so too cost a tenth of accuracy.
-        usual = np.median(self.scatter[self.around(_ALIKE)], axis=1)
+        self.around = self._tree.neighbours(self.middles, min(_ALIKE, len(self.middles)))[1]
+        usual = np.median(self.scatter[self.around], axis=1)
         self.scatter = np.where(self.scatter < _ROUGHER * usual, usual, self.scatter)
 
     def nearest(self, points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Return how far the nearest middle is in plan, metres, and its number, (n,) each."""
         return self._tree.nearest(points)
-
-    def around(self, n: int) -> NDArray[np.intp]:
-        """Return the numbers of the n nearest pieces of each, itself among them, (m, n)."""
-        return self._tree.neighbours(self.middles, min(n, len(self.middles)))[1]
 
     def above(self, points: NDArray[Any], piece: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return heights above the pieces, and the pieces' upward directions (-dz/dx, -dz/dy, 1) there."""
@@ -90,7 +88,6 @@ class Overlay:
         near = away <= reach_m
         self._ground, self._points, self._piece = ground, cloud.points[near], piece[near]
         self._deviation = ground.scatter[self._piece] / np.sqrt(cloud.counts[near])
-        self._around = ground.around(_TOGETHER)
 
     def closing(self, movement: Pose, pieces: NDArray[np.bool_], *, only_upright: bool = False) -> Pose:
         """Return the movement that lays the points on these pieces, searched from one near it.
@@ -148,7 +145,7 @@ class Overlay:
         deviation = np.hypot(1.25 * of_mean, ground.level_noise[found])
         allowed[found] = _MOST_DEVIATIONS * deviation
         slack[found] = aside_m * np.linalg.norm(normals[order][starts, :2], axis=1)
-        around = self._around
+        around = ground.around[:, :_TOGETHER]
         n_around = np.maximum((allowed[around] > 0).sum(axis=1), 1)
         together, allowed_together = median[around].sum(axis=1) / n_around, allowed[around].sum(axis=1) / n_around**1.5
         is_alike = (np.abs(median) < allowed + slack) & (np.abs(together) < allowed_together + slack)
