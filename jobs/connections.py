@@ -15,10 +15,8 @@ _ALIVE = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5,
 
 def direct(application_name: str) -> psycopg.Connection[Any]:
     """Open a connection that stays one session, as LISTEN and session locks need it: autocommit, outside any pool."""
-    address: dict[str, Any] = env.database(settings.DATABASE_DIRECT_URL, "DATABASE_DIRECT_URL")
-    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
-    given = {name: address[key] for name, key in names.items() if address[key]}
-    parameters = _ALIVE | address["OPTIONS"] | given | {"application_name": application_name}
+    given = env.connection_parameters(settings.DATABASE_DIRECT_URL, "DATABASE_DIRECT_URL")
+    parameters = _ALIVE | given | {"application_name": application_name}
     return psycopg.connect(make_conninfo(**parameters), autocommit=True)
 
 

@@ -11,6 +11,7 @@ from collections.abc import MutableMapping, Sequence
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from orchestrator.variables import KNOWN_NAMES
@@ -146,6 +147,13 @@ def database(url: str, name: str = "DATABASE_URL") -> dict[str, object]:
         "PORT": str(port or options.pop("port", "")),
         "OPTIONS": options,
     }
+
+
+def connection_parameters(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
+    """Turn a PostgreSQL URL into what psycopg and libpq take; what it leaves out is theirs to know."""
+    address: dict[str, Any] = database(url, name)
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    return address["OPTIONS"] | {ours: address[key] for ours, key in names.items() if address[key]}
 
 
 @cache

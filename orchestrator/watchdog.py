@@ -46,20 +46,8 @@ class Watchdog:
                 self._patience_seconds[child.name] = 2 * patience_seconds
 
 
-def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
-    address = env.database(url)
-    parts = {name: value or None for name, value in address.items() if isinstance(value, str)}
-    options = address["OPTIONS"]
-    assert isinstance(options, dict)
-    return psycopg.connect(
-        autocommit=True,
-        dbname=parts["NAME"],
-        user=parts["USER"],
-        password=parts["PASSWORD"],
-        host=parts["HOST"],
-        port=parts["PORT"],
-        **{"connect_timeout": 5, **options},
-    )
+def _connect(url: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(autocommit=True, **{"connect_timeout": 5} | env.connection_parameters(url))
 
 
 def is_hung(connection: psycopg.Connection[Any], cluster: str, host: str, stale_seconds: float) -> bool:
