@@ -1,5 +1,6 @@
 """What the web process serves: pages and API by Django, live updates by Channels."""
 
+import gc
 import os
 from typing import IO, Any
 
@@ -11,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
 django.setup(set_prefix=False)
 
 from django.conf import settings  # noqa: E402
+from django.urls import get_resolver  # noqa: E402
 
 from jobs import relay  # noqa: E402  it and the consumers need the models
 from jobs.routing import websocket_urlpatterns  # noqa: E402
@@ -31,9 +33,20 @@ class DeskHandler(ASGIHandler):
     request_class = MeasuredRequest
 
 
+def load_for_good() -> None:
+    """Load every view, and leave what is loaded out of all garbage collections to come.
+
+    A full one went through 170,000 objects that never go away, and held every request up for 90 ms.
+    """
+    get_resolver().url_patterns  # noqa: B018  # loads them
+    gc.collect()
+    gc.freeze()
+
+
 application = proxies.OwnScheme(
     ProtocolTypeRouter({"http": DeskHandler(), "websocket": URLRouter(websocket_urlpatterns)})
 )
 backpressure.install()
 if settings.IN_WEB:
+    load_for_good()
     relay.start()

@@ -52,6 +52,9 @@ def p95_ms(path: str) -> float:
 
 if __name__ == "__main__":
     django.setup()
+    from orchestrator.asgi import load_for_good
+
+    load_for_good()
     job_id = fill()
     batch = "/api/perspectives/batch"
     paths = {
