@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from orchestrator.problems import Invalid
 
-from .models import Caption, CaptionSource, Image, ImageState, Review
+from .models import Caption, CaptionSource, Dataset, Image, ImageState, Review
 from .querysets import CaptionQuerySet
 
 if TYPE_CHECKING:
@@ -74,18 +74,20 @@ class Progress:
 
 def waiting(wanted: ReviewFilter, user: User, **within: int) -> CaptionQuerySet:
     """The captions that match, in the order of review; within: look-ups of their images' ids."""
-    found = Caption.objects.current().visible_to(user).filter(review=wanted.state)
+    found = Caption.objects.current().filter(review=wanted.state)
     found = found.filter(**{f"image_id__{lookup}": pk for lookup, pk in within.items()})
     if wanted.image:
         found = found.filter(image=int(wanted.image))
     if wanted.dataset:
-        # Said of the images too, or they would be walked from the data set's first one on.
-        images = Image.objects.filter(
-            dataset__name=wanted.dataset, **{f"id__{lookup}": pk for lookup, pk in within.items()}
-        )
+        # Said of the images too, or they would be walked from the data set's first one on. A subquery that is fetched
+        # once tells the data set, so that an index gives its images in the order of the captions' own.
+        dataset = Dataset.objects.visible_to(user).filter(name=wanted.dataset).values("pk")[:1]
+        images = Image.objects.filter(dataset=dataset, **{f"id__{lookup}": pk for lookup, pk in within.items()})
         if wanted.state == Review.PROPOSED:  # an index leads to these, among however many others
             images = images.filter(state=ImageState.PROPOSED)
         found = found.filter(image__in=images)
+    else:
+        found = found.visible_to(user)
     if wanted.perspective:
         found = found.filter(perspective__name=wanted.perspective)
     if wanted.source == CaptionSource.HUMAN:
