@@ -17,7 +17,7 @@ from .querysets import ImageQuerySet, in_path
 
 CAPTIONED = "captioned"  # in whatever state
 STATES = (ImageState.NONE.value, CAPTIONED, *(state.value for state in ImageState if state != ImageState.NONE))
-# Images looked through for each one listed: a word that fewer have is soon counted, one that more have fills the list.
+# Images looked through for each one listed: what fewer match is soon counted, what more match fills the list.
 _LOOKED_THROUGH, _LOOKED_THROUGH_OF_A_STATE = 33, 100
 _FARTHEST = 3_000  # place up to which those before it are looked through too
 
@@ -134,8 +134,8 @@ class ImageFilter:
         return self._searched(images, 0, 0).counts
 
     def _in_a_stretch(self, images: ImageQuerySet, offset: int, n: int) -> Glance | None:
-        """Look for words among the first images only; None if too few of them match to fill the list."""
-        if not self.search or offset > _FARTHEST:
+        """Look through the first images only; None if too few of them match to fill the list."""
+        if not (self.search or self.lacks) or offset > _FARTHEST:
             return None
         looked_through = _LOOKED_THROUGH_OF_A_STATE if self.state else _LOOKED_THROUGH
         n_looked = max(n * looked_through, 2 * (offset + n))

@@ -322,8 +322,10 @@ class Caption(models.Model):
 
     class Meta:
         indexes = [
-            # The captions beside a picture; which perspectives an image still lacks.
+            # The captions beside a picture; which perspectives it still lacks.
             models.Index(fields=["image", "perspective"], name="caption_current", condition=models.Q(is_current=True)),
+            # Which images still lack a perspective.
+            models.Index(fields=["perspective", "image"], name="caption_by_lack", condition=models.Q(is_current=True)),
             # The review list.
             models.Index(
                 fields=["perspective", "review", "id"], name="caption_to_review", condition=models.Q(is_current=True)

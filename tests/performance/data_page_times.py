@@ -86,6 +86,9 @@ def _assets(html: bytes) -> int:
 
 if __name__ == "__main__":
     django.setup()
+    from orchestrator.asgi import load_for_good
+
+    load_for_good()
     image = fill()
     deep = image + 20_000  # about the 60,000th that has the word
     paths = {
@@ -96,6 +99,8 @@ if __name__ == "__main__":
         "data set, a word of 19 captions in 20": "/datasets/large?search=branch",
         "data set, a word of one in 20": "/datasets/large?search=twig",
         "data set, file name": "/datasets/large?search=IMG_77",
+        "data set, what one in 10 lacks": "/datasets/large?lacks=objects",
+        "counts of what is lacking": "/datasets/large/counts?lacks=objects",
         "data set, lookalikes": "/datasets/large?alike=1",
         "piece of a search, 120 tiles": "/datasets/large/tiles?search=twig&offset=2400&limit=120",
         "piece of a search (19 in 20), 120 tiles": "/datasets/large/tiles?search=branch&offset=0&limit=120",
