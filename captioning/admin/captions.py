@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.text import Truncator
 from unfold.paginator import InfinitePaginator
 
 from orchestrator.administration import KeptAdmin, display, preformatted
@@ -51,7 +52,7 @@ class CaptionAdmin(KeptAdmin):
 
     @display(description="Caption")
     def excerpt(self, caption: Caption) -> str:
-        return caption.text[:90] or "(no words)"
+        return Truncator(caption.text).chars(90) or "(no words)"
 
     @display(description="Result")
     def answer(self, caption: Caption) -> str:

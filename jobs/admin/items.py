@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import Truncator
 from unfold.paginator import InfinitePaginator
 
 from orchestrator.administration import KeptAdmin, display, preformatted
@@ -67,7 +68,7 @@ class JobItemAdmin(KeptAdmin):
 
     @display(description="Error")
     def said(self, item: JobItem) -> str:
-        return (item.error or "")[:120]
+        return Truncator(item.error or "").chars(120)
 
     @display(description="Error")
     def error_text(self, item: JobItem) -> str:

@@ -14,6 +14,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.text import Truncator
 
 from orchestrator.administration import DeskAdmin, display, preformatted
 from orchestrator.problems import Problem, reply
@@ -208,7 +209,7 @@ class JobAdmin(DeskAdmin):
 
     @display(description="First error")
     def first_error(self, job: Any) -> str:
-        return (job.first_error or "").split("\n")[0][:60]
+        return Truncator((job.first_error or "").split("\n")[0]).chars(60)
 
     @display(description="Page")
     def page(self, job: Job) -> str:
