@@ -11,14 +11,16 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.permissions import BasePermission
 
-from . import problems, roles
+from . import answers, problems, roles
 from .middleware import Middleware
 from .models import ApiToken
 
@@ -165,6 +167,21 @@ def _as_local(request: HttpRequest) -> User:
     user = local_user()
     request._acts_as_local = True  # type: ignore[attr-defined]
     return user
+
+
+class LoginMiddleware(Middleware):
+    """Ask for a login so that nothing is lost: a script is told, and a form comes back to the page that it stood on."""
+
+    def after(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if response.status_code != 302 or urlsplit(response["Location"]).path != settings.LOGIN_URL:
+            return response
+        if problems.is_for_program(request):
+            return problems.reply(
+                problems.Unauthenticated(_("You are logged out. Log in, then try it again.")), request
+            )
+        if request.method not in SAFE_METHODS:  # its own address answers no GET
+            return redirect_to_login(answers.page_before(request))
+        return response
 
 
 class DeskAuthentication(BaseAuthentication):

@@ -49,7 +49,7 @@ def action(verb: Callable[Concatenate[HttpRequest, P], str]) -> Callable[Concate
             messages.success(request, said)
         if request.htmx:  # type: ignore[attr-defined]
             return trigger_client_event(render(request, "_messages.html"), "desk-changed", {})
-        return redirect(_page_before(request))
+        return redirect(page_before(request))
 
     return login_required(require_POST(view))  # type: ignore[return-value]  # wraps() loses the first argument's name
 
@@ -66,7 +66,8 @@ def staff_only(request: HttpRequest, permission: str) -> None:
     roles.require(request.user, permission)
 
 
-def _page_before(request: HttpRequest) -> str:
+def page_before(request: HttpRequest) -> str:
+    """The page of the desk that a form was sent from; home if none is told."""
     before = request.headers.get("Referer", "")
     if url_has_allowed_host_and_scheme(before, {request.get_host()}, require_https=request.is_secure()):
         return before

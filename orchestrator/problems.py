@@ -196,13 +196,13 @@ class ProblemMiddleware(Middleware):
         return _page(problem, request)
 
     def after(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Give refusals that Django words as HTML (405, CSRF) to programs in their own form."""
-        if response.status_code < 400 or not is_for_program(request) or response.get("Content-Type") == MEDIA_TYPE:
-            return response
-        if not response.get("Content-Type", "").startswith("text/html"):
+        """Give refusals that Django words as HTML (405, CSRF) to programs in their own form, to people an empty 405."""
+        if response.status_code < 400 or not response.get("Content-Type", "").startswith("text/html"):
             return response
         problem = of_status(response.status_code, response.get("Allow", ""), request)
-        return reply(problem, request)
+        if is_for_program(request):
+            return reply(problem, request)
+        return _page(problem, request) if response.status_code == 405 and not response.content else response
 
 
 def is_for_program(request: HttpRequest) -> bool:

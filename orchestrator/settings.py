@@ -131,6 +131,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "orchestrator.access.OpenAccessMiddleware",
+    "orchestrator.access.LoginMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "orchestrator.zones.ZoneMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

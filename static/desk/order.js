@@ -26,7 +26,7 @@ async function place(row, neighbour, side) {
       queueVersion: Number(piece().dataset.version),
     }),
   }).catch(() => null);
-  const said = answer ? await answer.json() : {};
+  const said = answer ? await answer.json() : { detail: document.body.dataset.failureWords.split("|")[0] };
   if (answer?.ok && said.updatedJobs > 0) {
     piece().dataset.version = said.queueVersion;
     status.textContent = `${status.dataset.moved} ${movable().indexOf(row) + 1}.`;

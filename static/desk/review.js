@@ -11,7 +11,6 @@ const FARTHEST_ZOOM = 12;
 const root = document.getElementById("review");
 
 if (root) {
-  const token = JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
   const end = document.getElementById("review-end");
   const saving = document.getElementById("review-saving");
   const progress = document.getElementById("review-progress");
@@ -28,6 +27,7 @@ if (root) {
   let nPending = 0;
   let showsBoxes = true;
   const lost = [];
+  let isLoggedOut = false;
 
   // --- Where we are
 
@@ -58,7 +58,7 @@ if (root) {
     }
     if (!card) return;
     card.classList.add("is-active");
-    card.focus({ preventScroll: true });
+    if (!card.contains(document.activeElement)) card.focus({ preventScroll: true }); // somebody may type in it
     card.scrollIntoView({ block: "nearest" });
   }
 
@@ -122,10 +122,16 @@ if (root) {
 
   function tell() {
     saving.hidden = !nPending && !lost.length;
-    saving.replaceChildren(
-      lost.length ? saving.dataset.lost.replace("{n}", lost.length) : saving.dataset.saving.replace("{n}", nPending),
-    );
+    const words = lost.length ? saving.dataset[isLoggedOut ? "loggedOut" : "lost"] : saving.dataset.saving;
+    saving.replaceChildren(words.replace("{n}", lost.length || nPending));
     if (!lost.length) return;
+    if (isLoggedOut) {
+      const login = document.createElement("a");
+      login.href = "/login";
+      login.target = "_blank";
+      login.textContent = saving.dataset.login;
+      saving.append(" ", login);
+    }
     const again = document.createElement("button");
     again.type = "button";
     again.className = "button";
@@ -143,7 +149,7 @@ if (root) {
         const answer = await fetch(address, {
           method: "POST",
           body,
-          headers: { "X-CSRFToken": token, "X-Requested-With": "fetch" },
+          headers: { ...JSON.parse(document.body.getAttribute("hx-headers")), "X-Requested-With": "fetch" },
         });
         if (answer.status < 500 && answer.headers.get("Content-Type")?.includes("json")) return [answer.status, await answer.json()];
         if (answer.status < 500) return [answer.status, { detail: answer.statusText }];
@@ -184,8 +190,10 @@ if (root) {
       return;
     }
     const undone = done.findIndex((other) => other.key === one.key);
-    if (undone >= 0 && status !== 0) done.splice(undone, 1);
-    if (status === 0) lost.push(one);
+    isLoggedOut = status === 401;
+    const isLost = status === 0 || isLoggedOut;
+    if (undone >= 0 && !isLost) done.splice(undone, 1);
+    if (isLost) lost.push(one);
     else if (said.conflict) ask(one, said.conflict);
     else complain(one, said.detail);
   }
@@ -306,6 +314,7 @@ if (root) {
     const key = keyOf(card);
     const fields = [...new FormData(form)].filter(([name]) => name.startsWith("field-"));
     const errors = form.querySelector(".errors");
+    errors.hidden = true;
     form.querySelector("button").disabled = true;
     nPending += 1;
     tell();

@@ -7,7 +7,6 @@ const CHUNK_BYTES = 64 * 1024 * 1024;
 
 const form = document.getElementById("survey-form"); // only where the survey is not made yet
 const box = document.getElementById("survey-files");
-const token = JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
 const lines = new Map([...box.querySelectorAll("[data-label]")].map((line) => [line.dataset.label, line]));
 const chosen = new Map(); // file by label
 const running = new Map(); // upload by label
@@ -83,7 +82,11 @@ async function create() {
   if (fields.get("crs").trim()) body.crs = fields.get("crs").trim();
   const answer = await fetch("/create_task", {
     method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": token },
+    headers: {
+      "Content-Type": "application/json",
+      Accept: "application/json",
+      ...JSON.parse(document.body.getAttribute("hx-headers")),
+    },
     body: JSON.stringify(body),
   });
   const said = await answer.json();

@@ -10,7 +10,6 @@ if (form) {
   const words = form.dataset;
   const list = document.getElementById("upload-list");
   const summary = document.getElementById("upload-summary");
-  const token = JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
   const waiting = [];
   const counts = { added: 0, present: 0, refused: 0 };
   let nRunning = 0;
@@ -90,7 +89,7 @@ if (form) {
     const body = new FormData();
     body.append("image", shown.file, shown.file.name);
     request.open("POST", words.to);
-    request.setRequestHeader("X-CSRFToken", token);
+    request.setRequestHeader("X-CSRFToken", JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"]);
     request.setRequestHeader("Accept", "application/json");
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => {

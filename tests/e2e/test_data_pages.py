@@ -115,6 +115,42 @@ def test_a_verdict_is_taken_back_and_differences_are_shown(page: Page) -> None:
     expect(page.locator("#history")).to_be_hidden()
 
 
+def test_verdicts_that_were_not_taken_wait_until_they_are(page: Page) -> None:
+    shelf(page, "waited", 3, captioned=True)
+    page.goto("/review?dataset=waited")
+    active = page.locator(".review-item:visible .review-card.is-active")
+    saving = page.locator("#review-saving")
+    logged_out = {"detail": "You are logged out."}
+    page.route("**/accept", lambda route: route.fulfill(status=401, json=logged_out))
+    page.keyboard.press("a")
+    expect(active).to_contain_text("Picture 1.")
+    expect(saving).to_contain_text("1 not saved yet: you are logged out")
+    expect(saving.get_by_role("link", name="Log in")).to_be_visible()
+    page.unroute_all()
+    page.route("**/*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    page.keyboard.press("a")
+    expect(active).to_contain_text("Picture 2.")
+    expect(saving).to_contain_text("2 not saved yet: the desk does not answer")
+    page.keyboard.press("e")
+    form = page.locator(".review-item:visible .edit-form").first
+    form.locator("textarea").first.fill("Picture 2 and an owl.")
+    page.keyboard.press("Control+Enter")
+    expect(form).to_contain_text("1 not saved yet: the desk does not answer")
+    page.unroute_all()
+
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#review-end")).to_be_visible()
+    saving.get_by_role("button", name="Try again").click()
+
+    expect(saving).to_be_hidden()
+    captions = page.request.get("/api/captions?dataset=waited").json()["captions"]
+    assert sorted((one["review"], one["text"]) for one in captions) == [
+        ("accepted", "Picture 0."),
+        ("accepted", "Picture 1."),
+        ("accepted", "Picture 2 and an owl."),
+    ]
+
+
 def test_two_reviewers_at_one_caption_lose_nothing(page: Page, browser: Browser, desk: Desk) -> None:
     shelf(page, "two", 1, captioned=True)
     page.goto("/review?dataset=two")

@@ -272,19 +272,24 @@ def log_in(page: Page, name: str) -> None:
     page.wait_for_url("**/queue")
 
 
+def queue_of_one(operator: Page) -> str:
+    """Pause the queue and make a job in it; returns its id."""
+    operator.get_by_role("button", name="Pause all").click()
+    expect(operator.locator("#queue")).to_contain_text("queue is paused")
+    body = {"type": "DATASET_PERSPECTIVE", "dataset": "demo", "perspectives": ["colours_and_composition"]}
+    cookies = {cookie["name"]: cookie["value"] for cookie in operator.context.cookies()}
+    created = operator.request.post(
+        "/api/perspectives/batch/create", data=body, headers={"X-CSRFToken": cookies["csrftoken"]}
+    )
+    expect(operator.locator("#jobs .job-name")).to_have_count(1)
+    return str(created.json()["jobId"])
+
+
 def test_a_viewer_may_look_at_own_jobs_and_at_nothing_else(browser: Browser, closed_desk: Desk) -> None:
     contexts = [browser.new_context(base_url=closed_desk.address) for _ in range(2)]
     operator, viewer = (context.new_page() for context in contexts)
     log_in(operator, "otto")
-    operator.get_by_role("button", name="Pause all").click()
-    expect(operator.locator("#queue")).to_contain_text("queue is paused")
-    body = {"type": "DATASET_PERSPECTIVE", "dataset": "demo", "perspectives": ["colours_and_composition"]}
-    cookies = {cookie["name"]: cookie["value"] for cookie in contexts[0].cookies()}
-    created = operator.request.post(
-        "/api/perspectives/batch/create", data=body, headers={"X-CSRFToken": cookies["csrftoken"]}
-    )
-    job = created.json()["jobId"]
-    expect(operator.locator("#jobs .job-name")).to_have_count(1)
+    job = queue_of_one(operator)
 
     log_in(viewer, "vera")
 
@@ -343,3 +348,40 @@ def test_an_open_menu_has_no_serious_barrier(browser: Browser, desk: Desk, axe: 
     expect(page.get_by_role("button", name="Cancel the job")).to_be_visible()
     assert violations(page) == []
     context.close()
+
+
+def test_who_was_logged_out_logs_in_again_beside_and_presses_once_more(browser: Browser, closed_desk: Desk) -> None:
+    context = browser.new_context(base_url=closed_desk.address)
+    page = context.new_page()
+    log_in(page, "otto")
+    job = queue_of_one(page)
+    pause = page.locator("#jobs").get_by_role("button", name="Pause")
+    context.clear_cookies(name="sessionid")
+
+    pause.click()
+
+    expect(page.locator("#messages")).to_contain_text("You are logged out")
+    expect(page.locator("#jobs .job-name")).to_have_count(1)
+    with context.expect_page() as opened:
+        page.locator("#messages").get_by_role("link", name="Log in").click()
+    log_in(opened.value, "otto")
+    opened.value.close()
+    # Without a screen no window is ever hidden, so that none comes into view again.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    pause.click()
+    expect(page.locator(f"[data-job='{job}'] .state")).to_have_text("paused")
+    expect(page.locator("#messages")).not_to_contain_text("logged out")
+
+
+def test_a_button_says_that_no_answer_came(page: Page, desk: Desk) -> None:
+    first, *_ = queue_of_three(page, desk)
+    page.route("**/pause", lambda route: route.abort())
+    pause = page.locator(f"[data-job='{first}']").get_by_role("button", name="Pause")
+
+    pause.click()
+
+    expect(page.locator("#messages")).to_contain_text("No answer came from the desk")
+    page.unroute_all()
+    pause.click()
+    expect(page.locator(f"[data-job='{first}'] .state")).to_have_text("paused")
+    expect(page.locator("#messages")).not_to_contain_text("No answer came")

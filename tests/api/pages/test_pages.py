@@ -120,6 +120,39 @@ def test_a_stranger_is_asked_to_log_in(stranger, ada):
         assert response.headers["Location"].startswith("/login?next="), address
 
 
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_script_of_a_page_is_told_to_log_in(stranger, method):
+    """A redirect would bring the login page into the middle of another one."""
+    response = getattr(stranger, method)(
+        "/queue/default/pause" if method == "post" else "/queue", headers={"Accept": "*/*"}
+    )
+
+    assert (response.status_code, response["Content-Type"]) == (401, "application/problem+json")
+    assert "Log in" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("page", "place"),
+    [
+        ("http://testserver/queue?status=failed", "http%3A//testserver/queue%3Fstatus%3Dfailed"),
+        ("http://elsewhere.example/", "/"),
+        ("", "/"),
+    ],
+)
+def test_a_form_sent_by_a_stranger_comes_back_to_its_page(stranger, page, place):
+    """The address that it was sent to is no page."""
+    response = stranger.post("/queue/default/pause", headers={"Referer": page})
+
+    assert response["Location"] == f"/login?next={place}"
+
+
+def test_an_address_that_only_takes_forms_says_so(ada_browses):
+    response = ada_browses.get("/queue/default/pause")
+
+    assert response.status_code == 405
+    assert "This is no page" in response.content.decode()
+
+
 def test_somebody_elses_things_are_not_there(bob_browses, ada):
     failed, image, dataset, _ = furnish(ada)
 
