@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 import psycopg
@@ -25,11 +25,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 _HIDDEN = {"DATABASE_URL", "DATABASE_DIRECT_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PORT", "HOST", "DRAIN_FILE"}
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 90) -> None:
+def wait_until(condition: Callable[[], Any], *, seconds: float = 90) -> Any:
+    """Ask again and again until the answer is no empty one; returns it."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "the condition never came true"
         time.sleep(0.05)
+    return found
 
 
 def lives(process: psutil.Process) -> bool:

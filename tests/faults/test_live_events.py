@@ -124,8 +124,8 @@ def bench(broker: Broker) -> Iterator[Bench]:
 
 @pytest.fixture
 def watched(bench: Bench) -> Iterator[tuple[str, Returning]]:
-    """A running job of four seconds' work, and somebody who watches it."""
-    job_id = bench.make_job([{"sleep_seconds": 0.05}] * 320)
+    """A running job of six seconds' work, and somebody who watches it."""
+    job_id = bench.make_job([{"sleep_seconds": 0.08}] * 320)
     viewer = Returning(bench.port, f"/api/ws/jobs/{job_id}")
     viewer.start()
     wait_until(lambda: len(viewer.events) > 3)
@@ -154,8 +154,8 @@ def n_untold(bench: Bench, job_id: str) -> int:
 
 def kill_web_and_busy_workers(bench: Bench) -> None:
     """Idle workers are spared: their death can leave Django-Q's own queue locked, which is another test's matter."""
-    owners = bench.ask("SELECT DISTINCT owner FROM jobs_lane WHERE token IS NOT NULL")
-    assert owners
+    # Between two slices of work nobody is busy.
+    owners = wait_until(lambda: bench.ask("SELECT DISTINCT owner FROM jobs_lane WHERE token IS NOT NULL"))
     kill(bench, "web")
     for (owner,) in owners:
         psutil.Process(int(owner.rpartition(":")[2])).kill()
