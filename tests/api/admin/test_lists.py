@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from captioning.models import Provider
+from captioning.models import Dataset, Provider
 from jobs.models import ClusterCanary, Job, Queue
 from tests.api.pages.test_pages import Markup, policy_of
 from tests.captions import make_caption, make_dataset, make_image, make_perspective, make_provider
@@ -104,6 +104,22 @@ def test_jobs_are_filtered_by_where_they_stand(console, operator, standing):
     assert ("failed 1" in page) == (standing in {"finished", "all"})
     assert ("archived 1" in page) == (standing in {"archived", "all"})
     assert ("open 1" in page) == (standing == "all")
+
+
+@pytest.mark.parametrize(
+    ("model", "query", "words", "way_on"),
+    [
+        (Job, "", "Nothing waits or runs.", "?standing=all"),
+        (Job, "q=zebra", "Nothing matches the search and the filters.", "?"),
+        (Job, "standing=archived", "Nothing matches the search and the filters.", "?"),
+        (Dataset, "", "There is none yet.", "/admin/captioning/dataset/add/"),
+    ],
+)
+def test_an_empty_list_says_why_and_what_to_do(console, operator, model, query, words, way_on):
+    page = console.get(f"{address_of(model)}?{query}").content.decode()
+
+    assert words in page
+    assert f'<a href="{way_on}"' in page
 
 
 def test_the_list_of_jobs_is_the_queue_in_its_order(console, operator):
