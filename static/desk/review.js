@@ -6,6 +6,7 @@
 const PREFETCHED = 3;
 const KEPT_BEHIND = 12;
 const ATTEMPTS = 4;
+const LONGEST_ANSWER_MS = 20000;
 const FARTHEST_ZOOM = 12;
 
 const root = document.getElementById("review");
@@ -149,6 +150,7 @@ if (root) {
         const answer = await fetch(address, {
           method: "POST",
           body,
+          signal: AbortSignal.timeout(LONGEST_ANSWER_MS), // or all verdicts after it would wait for ever
           headers: { ...JSON.parse(document.body.getAttribute("hx-headers")), "X-Requested-With": "fetch" },
         });
         if (answer.status < 500 && answer.headers.get("Content-Type")?.includes("json")) return [answer.status, await answer.json()];

@@ -120,14 +120,22 @@ def test_verdicts_that_were_not_taken_wait_until_they_are(page: Page) -> None:
     page.goto("/review?dataset=waited")
     active = page.locator(".review-item:visible .review-card.is-active")
     saving = page.locator("#review-saving")
-    logged_out = {"detail": "You are logged out."}
-    page.route("**/accept", lambda route: route.fulfill(status=401, json=logged_out))
+    fault = "logged out"
+
+    def answer(route: Route) -> None:
+        if route.request.method == "GET" or not fault:
+            route.continue_()
+        elif fault == "logged out":
+            route.fulfill(status=401, json={"detail": "You are logged out."})
+        else:
+            route.abort()
+
+    page.route("**/review/**", answer)
     page.keyboard.press("a")
     expect(active).to_contain_text("Picture 1.")
     expect(saving).to_contain_text("1 not saved yet: you are logged out")
     expect(saving.get_by_role("link", name="Log in")).to_be_visible()
-    page.unroute_all()
-    page.route("**/*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    fault = "no network"
     page.keyboard.press("a")
     expect(active).to_contain_text("Picture 2.")
     expect(saving).to_contain_text("2 not saved yet: the desk does not answer")
@@ -136,7 +144,7 @@ def test_verdicts_that_were_not_taken_wait_until_they_are(page: Page) -> None:
     form.locator("textarea").first.fill("Picture 2 and an owl.")
     page.keyboard.press("Control+Enter")
     expect(form).to_contain_text("1 not saved yet: the desk does not answer")
-    page.unroute_all()
+    fault = ""
 
     page.keyboard.press("Control+Enter")
     expect(page.locator("#review-end")).to_be_visible()
