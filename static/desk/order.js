@@ -3,8 +3,9 @@
 //
 // And the list stays still under the pointer: rows change in place, but come, go and move only when nobody is at them.
 
+import { noAnswer, token } from "./requests.js";
+
 const status = document.getElementById("order-status");
-const csrf = () => JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
 const piece = () => document.getElementById("queue");
 const list = () => document.getElementById("jobs");
 const rows = () => [...(list()?.querySelectorAll("[data-row]") ?? [])];
@@ -19,14 +20,14 @@ async function place(row, neighbour, side) {
   if (row.contains(focused) || row === focused) focused.focus();
   const answer = await fetch("/api/perspectives/batch/reorder", {
     method: "POST",
-    headers: { "Content-Type": "application/json", "X-CSRFToken": csrf(), Accept: "application/json" },
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token(), Accept: "application/json" },
     body: JSON.stringify({
       jobId: row.dataset.job,
       [side]: neighbour.dataset.job,
       queueVersion: Number(piece().dataset.version),
     }),
   }).catch(() => null);
-  const said = answer ? await answer.json() : { detail: document.body.dataset.failureWords.split("|")[0] };
+  const said = answer ? await answer.json() : { detail: noAnswer };
   if (answer?.ok && said.updatedJobs > 0) {
     piece().dataset.version = said.queueVersion;
     status.textContent = `${status.dataset.moved} ${movable().indexOf(row) + 1}.`;

@@ -4,7 +4,19 @@
 // works when it is pressed again.
 
 const body = document.body;
-const [noAnswer, login] = body.dataset.failureWords.split("|");
+export const [noAnswer, loginWords] = body.dataset.failureWords.split("|");
+
+export function token() {
+  return JSON.parse(body.getAttribute("hx-headers"))["X-CSRFToken"];
+}
+
+export function loginLink() {
+  const link = document.createElement("a");
+  link.href = "/login";
+  link.target = "_blank";
+  link.textContent = loginWords;
+  return link;
+}
 
 function say(sentence, isLogin = false) {
   const messages = document.getElementById("messages");
@@ -12,13 +24,7 @@ function say(sentence, isLogin = false) {
   shown.className = "message error";
   shown.dataset.failure = "";
   shown.textContent = sentence;
-  if (isLogin) {
-    const link = document.createElement("a");
-    link.href = "/login";
-    link.target = "_blank";
-    link.textContent = login;
-    shown.append(" ", link);
-  }
+  if (isLogin) shown.append(" ", loginLink());
   messages.querySelector("[data-failure]")?.remove();
   messages.append(shown);
 }

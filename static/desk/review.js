@@ -3,6 +3,8 @@
 // Nothing is lost on the way: verdicts are sent one after the other, a verdict that the desk did not take is shown and
 // can be sent again, and a caption that somebody else changed meanwhile is put beside what was done here.
 
+import { loginLink, token } from "./requests.js";
+
 const PREFETCHED = 3;
 const KEPT_BEHIND = 12;
 const ATTEMPTS = 4;
@@ -126,13 +128,7 @@ if (root) {
     const words = lost.length ? saving.dataset[isLoggedOut ? "loggedOut" : "lost"] : saving.dataset.saving;
     saving.replaceChildren(words.replace("{n}", lost.length || nPending));
     if (!lost.length) return;
-    if (isLoggedOut) {
-      const login = document.createElement("a");
-      login.href = "/login";
-      login.target = "_blank";
-      login.textContent = saving.dataset.login;
-      saving.append(" ", login);
-    }
+    if (isLoggedOut) saving.append(" ", loginLink());
     const again = document.createElement("button");
     again.type = "button";
     again.className = "button";
@@ -151,7 +147,7 @@ if (root) {
           method: "POST",
           body,
           signal: AbortSignal.timeout(LONGEST_ANSWER_MS), // or all verdicts after it would wait for ever
-          headers: { ...JSON.parse(document.body.getAttribute("hx-headers")), "X-Requested-With": "fetch" },
+          headers: { "X-CSRFToken": token(), "X-Requested-With": "fetch" },
         });
         if (answer.status < 500 && answer.headers.get("Content-Type")?.includes("json")) return [answer.status, await answer.json()];
         if (answer.status < 500) return [answer.status, { detail: answer.statusText }];

@@ -1,6 +1,8 @@
 // Send the files of a survey by tus, each with its own progress. What was begun goes on after a reload: the page names
 // the addresses, the server says how much it has, and the file is chosen once more.
 
+import { token } from "./requests.js";
+
 const KINDS = { shp: "shp", shx: "shx", geojson: "shp", json: "shp", las: "cloud", laz: "cloud" };
 const RETRY_MS = [0, 1000, 3000, 5000, 10000, 20000];
 const CHUNK_BYTES = 64 * 1024 * 1024;
@@ -82,11 +84,7 @@ async function create() {
   if (fields.get("crs").trim()) body.crs = fields.get("crs").trim();
   const answer = await fetch("/create_task", {
     method: "POST",
-    headers: {
-      "Content-Type": "application/json",
-      Accept: "application/json",
-      ...JSON.parse(document.body.getAttribute("hx-headers")),
-    },
+    headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": token() },
     body: JSON.stringify(body),
   });
   const said = await answer.json();

@@ -1,6 +1,8 @@
 // Upload pictures one by one: chosen, dropped anywhere on the page (folders too) or pasted. Each has its own line with
 // its progress, and what is refused says why. Without this script the form sends all of them at once.
 
+import { token } from "./requests.js";
+
 const AT_ONCE = 3;
 const MOST_LINES = 200; // refusals stay, the rest makes room
 
@@ -89,7 +91,7 @@ if (form) {
     const body = new FormData();
     body.append("image", shown.file, shown.file.name);
     request.open("POST", words.to);
-    request.setRequestHeader("X-CSRFToken", JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"]);
+    request.setRequestHeader("X-CSRFToken", token());
     request.setRequestHeader("Accept", "application/json");
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => {

@@ -38,8 +38,8 @@ class Quadrics:
 
     middles: (m, 2) metres; scatter: (m,) of single points about their piece, metres; level_noise, slope_noise: (m,)
     what that does to the piece's height and slopes; around: (m, up to 50) numbers of the pieces nearest to each, itself
-    first. Pieces with points on one side only, as at the edge of a survey,
-    are left out: another survey that goes on beyond would be laid on a guess.
+    first. Pieces with points on one side only, as at the edge of a survey, are left out: another survey that goes on
+    beyond would be laid on a guess.
     """
 
     def __init__(self, cloud: Thinned, places: NDArray[Any]) -> None:
