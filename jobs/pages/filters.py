@@ -36,7 +36,7 @@ LABELS: dict[str, Any] = {
     "failed": pgettext_lazy("jobs", "with failures"),
     "archived": pgettext_lazy("jobs", "archived"),
 }
-_IN_ORDER_OF_THE_QUEUE = frozenset({"", "active", "running", "pending", "waiting", "paused"})
+_IN_ORDER_OF_THE_QUEUE = frozenset({"active", "running", "pending", "waiting", "paused"})
 ALL = gettext_lazy("all jobs")
 LONGEST_SEARCH = 200
 
@@ -67,6 +67,11 @@ class JobFilter:
         return not self.status and not self.search
 
     @property
+    def is_in_order(self) -> bool:
+        """Whether jobs stand as the queue runs them, so that moving a row means something; else newest first."""
+        return self.is_empty or self.status in _IN_ORDER_OF_THE_QUEUE
+
+    @property
     def query(self) -> str:
         """The query string that shows this again."""
         return urlencode({name: value for name, value in vars(self).items() if value})
@@ -84,4 +89,4 @@ class JobFilter:
         found = visible.filter(STATUSES[self.status]) if self.status else visible.filter(archived=False)
         if self.search:
             found = found.search(self.search)
-        return found.in_order() if self.status in _IN_ORDER_OF_THE_QUEUE and self.status else found.order_by("-pk")
+        return found.in_order() if self.is_in_order else found.order_by("-pk")

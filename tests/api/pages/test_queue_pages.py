@@ -67,6 +67,17 @@ def test_filters_show_what_they_say(nothing_starts, ada_browses, ada):
     }
 
 
+def test_rows_are_moved_only_where_they_stand_in_order(nothing_starts, ada_browses, ada):
+    for name in ("heron one", "heron two"):
+        make_job(by=ada, name=name)
+    grips = {
+        query: ada_browses.get(f"/queue?{query}").content.decode().count('class="grip"')
+        for query in ("", "status=active&search=heron", "search=heron")
+    }
+
+    assert grips == {"": 2, "status=active&search=heron": 2, "search=heron": 0}
+
+
 def test_a_search_that_is_too_long_or_cannot_be_stored_is_refused(ada_browses):
     assert ada_browses.get("/queue", {"search": "x" * 201}).status_code == 400
     assert ada_browses.get("/queue", {"search": "a\0b"}).status_code == 400
