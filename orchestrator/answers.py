@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
-from django_htmx.http import trigger_client_event
+from django_htmx.http import HttpResponseClientRedirect, trigger_client_event
 
 from . import roles
 from .problems import Problem
@@ -43,11 +43,13 @@ def action(verb: Callable[Concatenate[HttpRequest, P], str]) -> Callable[Concate
                 raise
             messages.error(request, problem.detail)
             said = ""
+        is_htmx: bool = request.htmx  # type: ignore[attr-defined]
         if said.startswith("/"):
-            return redirect(said)
+            # htmx would follow a redirect itself and put the whole page where a message belongs.
+            return HttpResponseClientRedirect(said) if is_htmx else redirect(said)
         if said:
             messages.success(request, said)
-        if request.htmx:  # type: ignore[attr-defined]
+        if is_htmx:
             return trigger_client_event(render(request, "_messages.html"), "desk-changed", {})
         return redirect(page_before(request))
 

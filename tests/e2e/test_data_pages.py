@@ -317,6 +317,13 @@ def test_a_job_is_tried_and_then_started(page: Page) -> None:
     expect(page.get_by_label("Data set")).to_have_value("demo")
     expect(page.get_by_role("checkbox", name="Colours and composition")).to_be_checked()
 
+    page.go_back()
+    first = page.url
+    page.get_by_role("button", name="Clone").click()
+    page.wait_for_url(lambda address: address != first)
+    expect(page.locator("h1")).to_contain_text("Colours and composition: demo")
+    expect(page.locator(".figures")).to_contain_text("of 7")
+
 
 def test_a_wording_is_tried_before_it_is_saved(page: Page) -> None:
     page.goto("/perspectives/new?from=colours_and_composition")

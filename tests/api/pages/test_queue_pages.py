@@ -399,6 +399,15 @@ def test_a_clone_does_the_same_once_more(nothing_starts, ada_browses, ada):
     assert list(copy.items.order_by("seq").values_list("payload__n", "blocked_by")) == [(1, 0), (2, 1)]
 
 
+def test_a_script_is_told_where_a_clone_is_instead_of_being_sent_there(nothing_starts, ada_browses, ada):
+    job = make_job([{"n": 1}], by=ada)
+
+    response = ada_browses.post(f"/jobs/{job.job_id}/clone", headers={"HX-Request": "true"})
+
+    copy = Job.objects.exclude(pk=job.pk).get()
+    assert (response.status_code, response.headers["HX-Redirect"]) == (200, f"/jobs/{copy.job_id}")
+
+
 def test_a_clone_is_worked_to_its_end(ada_browses, ada):
     job = make_job([{}, {"depends_on": [0]}], by=ada)
     work()
