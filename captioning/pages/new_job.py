@@ -9,6 +9,7 @@ from uuid import UUID
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -56,12 +57,14 @@ def check(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {}
     try:
         drafted = form.draft(user)
-        context["forecast"] = creation.forecast(drafted.job)
+        forecast = context["forecast"] = creation.forecast(drafted.job)
+        start = forecast.estimated_start_at
+        context["waits_seconds"] = start and max(0, round((start - timezone.now()).total_seconds()))
         context["n_images"] = drafted.job.config["nImages"]
         context["cost"] = drafted.estimated_cost_usd
         context["provider"] = drafted.job.config["provider"]
         pace = seconds_an_item(context["provider"])
-        context["seconds"] = None if pace is None else pace * context["forecast"].n_items
+        context["seconds"] = None if pace is None else pace * forecast.n_items
     except Problem as problem:
         context["problem"] = problem
     if request.htmx:  # type: ignore[attr-defined]
