@@ -335,6 +335,7 @@ if (root) {
     } else {
       errors.hidden = false;
       errors.textContent = said.detail ?? saving.dataset.lost.replace("{n}", 1);
+      errors.scrollIntoView({ block: "nearest" });
     }
   }
 
