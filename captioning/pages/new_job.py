@@ -36,8 +36,8 @@ _SAMPLES = 8
 def page(request: HttpRequest) -> HttpResponse:
     """Show the form, from an address or like the job `from`; a POST starts the job."""
     user = user_of(request)
+    roles.require(user, "jobs.add_job")
     if request.method == "POST":
-        roles.require(user, "jobs.add_job")
         form = JobForm.of(request.POST)
         try:
             job = creation.create(form.draft(user).job, by=user)

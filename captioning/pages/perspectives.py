@@ -73,8 +73,7 @@ def perspective(request: HttpRequest, name: str) -> HttpResponse:
 def edit(request: HttpRequest, name: str = "") -> HttpResponse:
     """Write the next version of a perspective, or, without a name, a new one; `from` copies another."""
     user = user_of(request)
-    if request.method == "POST":
-        roles.require(user, "captioning.change_perspective" if name else "captioning.add_perspective")
+    roles.require(user, "captioning.change_perspective" if name else "captioning.add_perspective")
     present = _perspective(name) if name else None
     if present is not None and not present.may_be_changed_by(user):
         raise PermissionDenied(_("This perspective is changed by who made it or by staff; copy it instead."))

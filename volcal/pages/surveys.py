@@ -66,6 +66,7 @@ def _row(survey: Any) -> dict[str, Any]:
 @login_required
 @require_safe
 def new(request: HttpRequest) -> HttpResponse:
+    require(request.user, "volcal.add_survey")
     context = {"files": [{"label": label} for label in Label], "tus_server": settings.TUS_SERVER}
     response = render(request, "volcal/new.html", context)
     return _with_uploads(response, request)

@@ -260,7 +260,6 @@ def test_a_viewer_may_look_at_everything_and_change_nothing(closed_desk, ada):
         "/review",
         "/perspectives/mine",
         "/providers",
-        "/jobs/new",
     ):
         assert browser.get(address).status_code == 200, address
     for address, fields in (

@@ -87,12 +87,25 @@ def test_no_form_of_a_viewer_changes_anything(viewer, things):
 
 
 @pytest.mark.parametrize(
-    "address", ["/", "/queue", "/datasets", "/datasets/birds", "/review", "/surveys", "/providers"]
+    "address",
+    [
+        *("/", "/queue", "/datasets", "/datasets/birds", "/review", "/review?dataset=birds&state=rejected", "/surveys"),
+        *("/providers", "/perspectives", "/perspectives/plain", "/images/{image_id}"),
+    ],
 )
 def test_a_viewer_is_shown_no_button_that_would_be_refused(viewer, things, address):
-    page = viewer.get(address).content.decode()
+    page = viewer.get(address.format(**things)).content.decode()
 
     forms = set(re.findall(r'(?:formaction|hx-post|action)="([^"]+)"', page))
     assert {
-        form for form in forms if re.search(r"/(pause|cancel|delete|upload|create|selection|accept|jobs)$", form)
+        form for form in forms if re.search(r"/(pause|cancel|delete|upload|create|selection|accept|jobs|trial)$", form)
     } == set()
+    assert re.findall(r'href="(/(?:jobs|perspectives|surveys)/new[^"]*)"', page) == []
+
+
+@pytest.mark.parametrize("address", ["/jobs/new", "/perspectives/new", "/perspectives/plain/edit", "/surveys/new"])
+def test_a_form_that_a_viewer_may_not_send_names_the_role_that_it_takes(viewer, things, address):
+    answer = viewer.get(address)
+
+    assert answer.status_code == 403
+    assert "Ask an administrator for the role `curator`." in answer.content.decode()
