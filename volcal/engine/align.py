@@ -62,6 +62,8 @@ def align(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     used = believed(ground)
     union = shapely.union_all([polygons[n] for n in used])
     if ladder is not None and found is not None:
+        if len(used) < len(np.unique(ground.polygon)):
+            pose = ground.levelled(pose)  # what moved has pulled the pose along
         report(0.8, "registering on unchanged ground")
         pose = on_unchanged(thin_pre, thin_post, pose, union, base)
         tolerance = found.fit.tolerance_m

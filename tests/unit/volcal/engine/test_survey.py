@@ -8,7 +8,7 @@ import pytest
 from pyproj import CRS
 from scipy.spatial.transform import Rotation
 
-from tests.unit.volcal.engine.conftest import Survey, ground, las, polygons, surveyed
+from tests.unit.volcal.engine.conftest import FRAME, Survey, ground, las, polygons, surveyed
 from volcal.engine.pose import in_site, inverse, moved
 
 RADIUS_M, DEPTH_M = 6.0, 3.0
@@ -133,6 +133,33 @@ def test_one_moved_polygon_is_left_out_and_named(survey: Survey):
     cut = [one["net_m3"] for one in facts["regions"]]
     assert any(one == pytest.approx(TRUTH_M3, rel=0.03) for one in cut)
     assert any(one == pytest.approx(-0.4 * 30 * 16, rel=0.05) for one in cut)
+
+
+@pytest.mark.parametrize(("polygon", "lowered_m"), [(0, 0.8), (0, -0.4), (1, 0.8), (3, 0.8)])
+def test_a_side_of_the_stable_area_that_moved_does_not_tilt_the_rest(survey: Survey, polygon, lowered_m):
+    west, south, east, north = FRAME[polygon]
+
+    def slump(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return pit(x, y) - np.where((x > west) & (x < east) & (y > south) & (y < north), lowered_m, 0.0)
+
+    survey.put_clouds(surveyed(1), turned(surveyed(2, change=slump), 10))
+
+    facts = survey.run()
+
+    aligned = json.loads((survey.folder / "state" / "align" / "facts.json").read_text())
+    assert [one["is_used"] for one in aligned["stable"]["polygons"]] == [n != polygon for n in range(4)]
+    assert aligned["stable"]["nmad_m"] < 1.5 * aligned["stable"]["expected_m"]
+    assert any(one["net_m3"] == pytest.approx(TRUTH_M3, rel=0.03) for one in facts["regions"])
+
+
+@pytest.mark.parametrize("lowered_m", [(0.4, -0.3, 0.15), (0.2, 0.1, -0.2)])
+def test_stable_ground_of_which_the_parts_disagree_is_refused(survey: Survey, lowered_m):
+    def settled(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return pit(x, y) - np.select([x < 14, x > 46, y > 46], lowered_m, 0.0)
+
+    survey.put_clouds(surveyed(1), turned(surveyed(2, change=settled), 10))
+
+    assert survey.refusal().code == "stable_area_moved"
 
 
 def test_a_tiny_stable_area_is_refused(survey: Survey):
