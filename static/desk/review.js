@@ -533,6 +533,11 @@ if (root) {
     } else settle(card, verb);
   });
 
+  const showQuestion = (event) => {
+    if (event.target.matches("details.reject[open]")) event.target.querySelector(".ask-panel").scrollIntoView({ block: "nearest" });
+  };
+  root.addEventListener("toggle", showQuestion, true); // it does not bubble
+
   // --- Keys
 
   const keys = { a: accept, A: acceptAll, e: edit, r: reject, j: next, k: back, z: undo, d: differences, b: toggleBoxes, "+": tools.in, "-": tools.out, 0: tools.fit };

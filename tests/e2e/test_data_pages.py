@@ -115,6 +115,20 @@ def test_a_verdict_is_taken_back_and_differences_are_shown(page: Page) -> None:
     expect(page.locator("#history")).to_be_hidden()
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_question_why_lies_inside_the_screen(page: Page, width: int) -> None:
+    name = f"why{width}"
+    shelf(page, name, 1, captioned=True)
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto(f"/review?dataset={name}")
+
+    page.locator("details.reject summary").click()
+
+    for part in (page.get_by_text("Why?"), page.locator("form[data-verb=reject] button")):
+        expect(part).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_verdicts_that_were_not_taken_wait_until_they_are(page: Page) -> None:
     shelf(page, "waited", 3, captioned=True)
     page.goto("/review?dataset=waited")
