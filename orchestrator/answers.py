@@ -43,17 +43,21 @@ def action(verb: Callable[Concatenate[HttpRequest, P], str]) -> Callable[Concate
                 raise
             messages.error(request, problem.detail)
             said = ""
-        is_htmx: bool = request.htmx  # type: ignore[attr-defined]
         if said.startswith("/"):
             # htmx would follow a redirect itself and put the whole page where a message belongs.
-            return HttpResponseClientRedirect(said) if is_htmx else redirect(said)
+            return HttpResponseClientRedirect(said) if is_htmx(request) else redirect(said)
         if said:
             messages.success(request, said)
-        if is_htmx:
+        if is_htmx(request):
             return trigger_client_event(render(request, "_messages.html"), "desk-changed", {})
         return redirect(page_before(request))
 
     return login_required(require_POST(view))  # type: ignore[return-value]  # wraps() loses the first argument's name
+
+
+def is_htmx(request: HttpRequest) -> bool:
+    """Whether htmx asks, which takes a piece of a page instead of all of it."""
+    return bool(request.htmx)  # type: ignore[attr-defined]  # its middleware adds it, which Django's stubs cannot know
 
 
 def user_of(request: HttpRequest) -> User:

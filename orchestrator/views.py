@@ -14,6 +14,7 @@ from jobs.models import Job
 from jobs.pages.rows import jobs_at_work, jobs_in_trouble
 
 from . import state
+from .answers import is_htmx
 
 LISTED = 8
 CHART_MINUTES = 60
@@ -33,7 +34,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "disk": state.disk() if request.user.is_staff else None,
         "datasets": Dataset.objects.visible_to(request.user).with_counts().order_by("-updated_at", "name")[:LISTED],
     }
-    if request.htmx:  # type: ignore[attr-defined]
+    if is_htmx(request):
         return render(request, "desk/_home.html", context)
     return render(request, "desk/home.html", context | (demo_of(request.user) if is_fresh else {}))
 

@@ -18,7 +18,7 @@ from jobs.models import Job
 from jobs.states import ItemStatus
 from jobs.steps import TransitionRefused
 from orchestrator import roles
-from orchestrator.answers import user_of
+from orchestrator.answers import is_htmx, user_of
 from orchestrator.problems import Invalid, Problem
 
 from ..capabilities import model_of, refusal_of
@@ -67,7 +67,7 @@ def check(request: HttpRequest) -> HttpResponse:
         context["seconds"] = None if pace is None else pace * forecast.n_items
     except Problem as problem:
         context["problem"] = problem
-    if request.htmx:  # type: ignore[attr-defined]
+    if is_htmx(request):
         return render(request, "captioning/_forecast.html", context)
     shown = _context(request, form, context.get("problem")) | context
     return render(request, "captioning/new_job.html", shown)
@@ -84,10 +84,10 @@ def start_trial(request: HttpRequest) -> HttpResponse:
             raise Invalid(_("Choose pictures first: there is nothing to try it on."))
         job = creation.create(form.trial(user).job, by=user)
     except Problem as problem:
-        if request.htmx:  # type: ignore[attr-defined]
+        if is_htmx(request):
             return render(request, "captioning/_forecast.html", {"problem": problem})
         return render(request, "captioning/new_job.html", _context(request, form, problem), status=problem.status)
-    if request.htmx:  # type: ignore[attr-defined]
+    if is_htmx(request):
         return render(request, "captioning/_trial.html", _trial(job))
     return redirect(f"/jobs/{job.job_id}")
 

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from jobs.models import Job
 from jobs.steps import TransitionRefused
 from orchestrator import roles
-from orchestrator.answers import action, id_from, user_of
+from orchestrator.answers import action, id_from, is_htmx, user_of
 from orchestrator.problems import Conflict, Invalid, Problem
 
 from .. import library, perspective_form, sample, vision, word_diff
@@ -137,7 +137,7 @@ def start_sample(request: HttpRequest) -> HttpResponse:
         job = sample.start(document, image, provider, instructions=request.POST.get("sample_instructions", ""), by=user)
     except Problem as problem:
         return render(request, "captioning/_sample.html", {"problem": problem})
-    if not request.htmx:  # type: ignore[attr-defined]
+    if not is_htmx(request):
         return redirect(f"/jobs/{job.job_id}/items/0")
     return render(request, "captioning/_sample.html", {"job": job, "said": sample.said(job), "is_over": False})
 

@@ -15,7 +15,7 @@ from jobs.bulk import VERBS, BulkAction
 from jobs.clusters import QueueName
 from jobs.models import Job, Queue
 from jobs.saved_views import SavedView
-from orchestrator.answers import action, staff_only, user_of
+from orchestrator.answers import action, is_htmx, staff_only, user_of
 from orchestrator.problems import Invalid, NotFound
 
 from .filters import LABELS, STATUSES, JobFilter
@@ -32,7 +32,7 @@ LONGEST_NAME = 60
 def queue(request: HttpRequest) -> HttpResponse:
     chosen = JobFilter.of(request.GET)
     context = _list_context(request, chosen)
-    if request.htmx:  # type: ignore[attr-defined]
+    if is_htmx(request):
         return render(request, "jobs/_queue.html", context)
     context |= {
         "statuses": LABELS,

@@ -79,12 +79,16 @@ class StableGround:
         A polygon at one side that moved tilts a plane through all of them, and then looks no worse than the others. So
         each is left out once, and the plane counts under which the median of all the ground is least (Rousseeuw 1984).
         """
-        xy = self.xy - self.xy.mean(axis=0)
         numbers, n_cores = np.unique(self.polygon, return_counts=True)
         largest = numbers[np.argsort(-n_cores, kind="stable")][:_MOST_LEFT_OUT]
+        xy = self.xy - self.xy.mean(axis=0)
         kept = [np.ones(len(xy), bool), *(self.polygon != one for one in largest if len(numbers) > 2)]
         planes = [robust_plane(xy[rows], self.distance_m[rows]) for rows in kept]
-        return min(planes, key=lambda plane: float(np.median(np.abs(self.distance_m - plane[0] - xy @ plane[1:]))))
+        return min(planes, key=lambda plane: float(np.median(np.abs(self.off(plane)))))
+
+    def off(self, plane: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what a plane as trend() gives it leaves of the distances, (n,) metres."""
+        return self.distance_m - plane[0] - (self.xy - self.xy.mean(axis=0)) @ plane[1:]
 
     def levelled(self, pose: Pose) -> Pose:
         """Return a pose of post by which most of the ground lies where it was."""
@@ -97,10 +101,7 @@ class StableGround:
 
         detrended: the pose is provisional, so that a common offset and tilt say nothing about any polygon.
         """
-        rest = self.distance_m
-        if detrended:
-            plane = self.trend()
-            rest = rest - plane[0] - (self.xy - self.xy.mean(axis=0)) @ plane[1:]
+        rest = self.off(self.trend()) if detrended else self.distance_m
         found = [(int(one), rest[self.polygon == one]) for one in np.unique(self.polygon)]
         # The scatter within polygons: a polygon that moved as a whole must not excuse itself.
         within = nmad(np.concatenate([part - np.median(part) for _, part in found]))

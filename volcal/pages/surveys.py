@@ -18,7 +18,7 @@ from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from jobs.models import Job
-from orchestrator.answers import action, user_of
+from orchestrator.answers import action, is_htmx, user_of
 from orchestrator.problems import Conflict, Invalid, NotFound
 from orchestrator.roles import require
 from uploads.intake import address_of
@@ -44,7 +44,7 @@ def surveys(request: HttpRequest) -> HttpResponse:
         shown = shown.filter(name__icontains=search)
     page = Paginator(shown, SURVEYS_A_PAGE).get_page(request.GET.get("page"))
     rows = [_row(survey) for survey in page.object_list]
-    template = "volcal/_surveys.html" if request.htmx else "volcal/surveys.html"  # type: ignore[attr-defined]
+    template = "volcal/_surveys.html" if is_htmx(request) else "volcal/surveys.html"
     return render(request, template, {"page": page, "rows": rows, "search": search})
 
 
