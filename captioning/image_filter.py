@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Count, Exists, Max, Min, OuterRef, Q
+from django.db.models import Count, Exists, OuterRef, Q
 
 from orchestrator.problems import Invalid
 
@@ -18,7 +18,7 @@ from .querysets import ImageQuerySet, in_path
 CAPTIONED = "captioned"  # in whatever state
 STATES = (ImageState.NONE.value, CAPTIONED, *(state.value for state in ImageState if state != ImageState.NONE))
 # Images looked through for each one listed: what fewer match is soon counted, what more match fills the list.
-_LOOKED_THROUGH, _LOOKED_THROUGH_OF_A_STATE = 33, 100
+_LOOKED_THROUGH = 33
 _FARTHEST = 3_000  # place up to which those before it are looked through too
 
 
@@ -33,14 +33,6 @@ class Glance:
     counts: dict[str, int]
     ids: list[int]
     is_counted: bool = True
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Images from one id to another."""
-
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
@@ -74,29 +66,33 @@ class ImageFilter:
     def __bool__(self) -> bool:
         return bool(self.said)
 
-    def apply(self, images: ImageQuerySet, *, but_state: bool = False, within: Stretch | None = None) -> ImageQuerySet:
-        """Narrow images. but_state: leave the state open, to count what there is of each. within: only these."""
-        if within:
-            images = images.filter(pk__gte=within.first, pk__lte=within.last)
+    def apply(self, images: ImageQuerySet, *, but_state: bool = False) -> ImageQuerySet:
+        """Narrow images. but_state: leave the state open, to count what there is of each."""
+        images = self._but_words(images, but_state=but_state)
+        return images.filter(self._says()) if self.search else images
+
+    def _but_words(self, images: ImageQuerySet, *, but_state: bool) -> ImageQuerySet:
         if self.state and not but_state:
             images = (
                 images.exclude(state=ImageState.NONE) if self.state == CAPTIONED else images.filter(state=self.state)
             )
-        if self.search:
-            told = Caption.objects.current().matching(self.search)
-            if within:  # said of the captions too, or those of all images would be fetched
-                told = told.filter(image_id__gte=within.first, image_id__lte=within.last)
-            images = images.filter(in_path(self.search) | Q(pk__in=told.values("image_id")))
         if self.lacks:
-            has = Caption.objects.current().filter(
-                image=OuterRef("pk"), perspective__in=Perspective.objects.filter(name=self.lacks)
-            )
+            # One id, and not a set of them: its captions are read in the order of images then, as far as need be.
+            perspective = Perspective.objects.filter(name=self.lacks).values("pk")[:1]
+            has = Caption.objects.current().filter(image=OuterRef("pk"), perspective=perspective)
             images = images.filter(~Exists(has))
         if self.alike:
             groups = Image.objects.filter(ever_alike=True, dataset__thrown_at=None).order_by().values("look_group")
             of_several = groups.annotate(n=Count("*")).filter(n__gt=1).values("look_group")
             images = images.filter(ever_alike=True, look_group__in=of_several)
         return images
+
+    def _says(self, among: Sequence[int] | None = None) -> Q:
+        """Images that have the words. among: captions of these images only, or those of all would be fetched."""
+        captions = Caption.objects.current().matching(self.search)
+        if among is not None:
+            captions = captions.filter(image__id__any=among)
+        return in_path(self.search) | Q(pk__in=captions.values("image_id"))
 
     @property
     def is_search(self) -> bool:
@@ -112,7 +108,9 @@ class ImageFilter:
         known: how many images there are of each state at all, where that is known already.
         """
         if self.is_search:
-            return self._in_a_stretch(images, offset, n) or self._searched(images, offset, n)
+            return self._among_the_first(images, offset, n) or self._listed(
+                self.apply(images, but_state=True), offset, n
+            )
         counts = known if known is not None else {state: count for state, count, _ in images.tally("state")}
         every = _every(counts)
         matching, n_matching = self.apply(images).values_list("pk", flat=True), every[self.state]
@@ -125,33 +123,43 @@ class ImageFilter:
 
     def find(self, images: ImageQuerySet, *, offset: int = 0, n: int) -> list[int]:
         """List n images that match, in order of id from offset on."""
-        if glance := self._in_a_stretch(images, offset, n):
+        if glance := self._among_the_first(images, offset, n):
             return glance.ids
         return list(self.apply(images).order_by("pk").values_list("pk", flat=True)[offset : offset + n])
 
     def count(self, images: ImageQuerySet) -> dict[str, int]:
         """Count images for each state that the filter may ask for, "" being any."""
-        return self._searched(images, 0, 0).counts
+        return self._listed(self.apply(images, but_state=True), 0, 0).counts
 
-    def _in_a_stretch(self, images: ImageQuerySet, offset: int, n: int) -> Glance | None:
-        """Look through the first images only; None if too few of them match to fill the list."""
-        if not (self.search or self.lacks) or offset > _FARTHEST:
+    def _among_the_first(self, images: ImageQuerySet, offset: int, n: int) -> Glance | None:
+        """Look for words in the first images only that may have them; None if too few of these do to fill the list."""
+        if not self.search or offset > _FARTHEST:
             return None
-        looked_through = _LOOKED_THROUGH_OF_A_STATE if self.state else _LOOKED_THROUGH
-        n_looked = max(n * looked_through, 2 * (offset + n))
-        stretch = images.order_by("pk")[:n_looked].aggregate(first=Min("pk"), last=Max("pk"), n=Count("*"))
-        if not stretch["n"]:
-            return Glance(_every({}), [])
-        found = self._searched(images, offset, n, within=Stretch(stretch["first"], stretch["last"]))
-        if stretch["n"] < n_looked:  # these are all there are
-            return found
-        return replace(found, is_counted=False) if found.counts[self.state] > offset + n else None
+        n_looked = max(n * _LOOKED_THROUGH, 2 * (offset + n))
+        candidates = images
+        # What has no caption lacks each perspective, and has words in its name only: all of it would be looked through.
+        if self.lacks or self.state == ImageState.NONE:
+            candidates = images.filter(in_path(self.search) | ~Q(state=ImageState.NONE))
 
-    def _searched(self, images: ImageQuerySet, offset: int, n: int, *, within: Stretch | None = None) -> Glance:
-        """Look images through once, for the counts and for the ids."""
-        matching = self.apply(images, but_state=True, within=within).order_by().values("pk", "state")
+        def first(*, but_state: bool) -> list[int]:
+            """The ids of those to look through, and one more if there are more."""
+            few = self._but_words(candidates, but_state=but_state).order_by("pk").values_list("pk", flat=True)
+            return list(few[: n_looked + 1])
+
+        ids = first(but_state=True)
+        is_counted = are_all = len(ids) <= n_looked
+        if self.state and not are_all:
+            ids = first(but_state=False)
+            are_all = len(ids) <= n_looked
+        found = self._listed(images.filter(pk__any=ids).filter(self._says(ids)), offset, n)
+        if not are_all and found.counts[self.state] <= offset + n:
+            return None
+        return replace(found, is_counted=is_counted)
+
+    def _listed(self, matching: ImageQuerySet, offset: int, n: int) -> Glance:
+        """Look images of any state through once, for the counts and for the ids."""
         try:
-            sql, parameters = matching.query.sql_with_params()
+            sql, parameters = matching.order_by().values("pk", "state").query.sql_with_params()
         except EmptyResultSet:  # Django knows without asking that there are none
             return Glance(_every({}), [])
         is_captioned = self.state == CAPTIONED

@@ -19,6 +19,8 @@ from . import thumbnails
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser, AnonymousUser
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,21 @@ def _tell_counts(datasets: Sequence[Any]) -> None:
     counts = {pk: found for pk, *found in images.tally("dataset")}
     for dataset in datasets:
         dataset.n_images, dataset.n_captions = counts.get(dataset.pk, (0, 0))
+
+
+@models.BigIntegerField.register_lookup
+class AnyOf(models.Lookup):
+    """id__any=[…]: thousands of ids as one parameter. `in` makes each of them a part of the statement, 20 ms for 2,000.
+
+    The planner sees how many they are, and joins them with another index before it reads any row.
+    """
+
+    lookup_name = "any"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        column, parameters = self.process_lhs(compiler, connection)
+        return f"{column} = ANY (%s)", (*parameters, list(self.rhs))
 
 
 def in_path(text: str) -> Q:
