@@ -35,7 +35,7 @@ function options(figure) {
     },
     axes: [
       { ...axis, space: 60, size: 24, incrs: STEPS, values: (plot, ticks) => ticks.map(clock) },
-      { ...axis, space: 30, size: 44 },
+      { ...axis, space: 30, size: (plot, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((one) => one.length)) },
     ],
     series: [
       {},

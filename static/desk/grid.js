@@ -275,6 +275,11 @@ if (grid && form) {
     if (event.key === "Escape" && !document.querySelector("details[open]")) chooseNone();
     else if (event.key === "+") resize(24);
     else if (event.key === "-") resize(-24);
+    const isFromSide = event.key === "ArrowLeft" || event.key === "ArrowRight"; // up and down scroll the page
+    if (event.target === document.body && isFromSide) {
+      goTo(here);
+      return;
+    }
     if (!grid.contains(event.target)) return;
     const inAWindow = Math.max(1, Math.floor(window.innerHeight / rowHeight()) - 1) * columns;
     const steps = {
@@ -284,7 +289,7 @@ if (grid && form) {
     if (event.key in steps) {
       event.preventDefault();
       goTo(here + steps[event.key]);
-    } else if (event.key === " ") {
+    } else if ([" ", "x", "X"].includes(event.key)) {
       event.preventDefault();
       choose(here, event.shiftKey);
     }

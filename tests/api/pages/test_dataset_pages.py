@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -252,12 +253,14 @@ def test_a_picture_tells_how_it_was_taken_and_what_looks_like_it(ada_browses, ad
     lookalikes.place(image, look=1)
     lookalikes.place(other, look=3)
     Image.objects.filter(pk=image.pk).update(
-        exif={"Make": "Leica", "Model": "M6", "FNumber": 2.8, "ExposureTime": 0.004, "ISOSpeedRatings": 400}
+        exif={"Make": "Leica", "Model": "M6", "FNumber": 2.8, "ExposureTime": 0.004, "ISOSpeedRatings": 400},
+        taken_at=datetime(2019, 3, 4, 17, 5, tzinfo=UTC),
     )
 
     page = ada_browses.get(f"/images/{image.pk}").content.decode()
 
     assert "Leica M6" in page
+    assert "4 Mar 2019, 17:05" in page
     assert "f/2.8, 1/250 s, ISO 400" in page
     assert f'href="/images/{other.pk}"' in page
     assert "1 bit of 64 differs" in page
