@@ -18,6 +18,7 @@ VERSION = "0.1.0"
 IN_CLUSTER = "qcluster" in sys.argv
 IN_WEB = "daphne" in Path(sys.argv[0]).name
 IN_TUS = "uvicorn" in Path(sys.argv[0]).name
+IN_SUPERVISOR = sys.argv[1:2] == ["up"]
 
 # --- Mode and address
 PRODUCTION = env.choice("NODE_ENV", ["development", "production", "test"], "development") == "production"
@@ -116,7 +117,9 @@ _NOT_FOR_UPLOADS = {
     "csp",
     "captioning.apps.CaptioningConfig",
 }
-if IN_TUS:
+if IN_SUPERVISOR:  # it only starts the others: 55 MB instead of 93 while the desk runs, and a second less before that
+    INSTALLED_APPS = ["orchestrator.apps.OrchestratorConfig"]
+elif IN_TUS:
     INSTALLED_APPS = [app for app in INSTALLED_APPS if app not in _NOT_FOR_UPLOADS]
 
 MIDDLEWARE = [
