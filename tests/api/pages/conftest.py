@@ -8,6 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from jobs.models import Queue
+
 
 def browser_of(user: User | None) -> Client:
     browser = Client(headers={"Accept": "text/html"})
@@ -39,3 +41,8 @@ def stranger(closed_desk: None, db: None) -> Client:
 @pytest.fixture(autouse=True)
 def store(settings: Any, tmp_path: Any) -> None:
     settings.MEDIA_ROOT = tmp_path / "media"
+
+
+@pytest.fixture
+def nothing_starts(db: None) -> None:
+    Queue.objects.update(max_jobs=0)
