@@ -6,6 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+# As the survey engine sets them for itself, and before NumPy is loaded: threads of two test processes that spin while
+# they wait for each other made surveys of half a second take two minutes.
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
 _IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 

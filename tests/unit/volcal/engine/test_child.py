@@ -98,7 +98,7 @@ def test_want_of_memory_is_told_apart(slow: Survey):
 
 
 def test_the_deadline_ends_a_stage(engine: Engine, slow: Survey):
-    code, lines = ended(said_about(engine, slow, "load", deadline_seconds=1))
+    code, lines = ended(said_about(engine, slow, "load", deadline_seconds=0.2))
 
     assert code == 5
     assert lines[-1]["error"]["code"] == "deadline"
