@@ -59,6 +59,7 @@ def test_a_sample_that_fails_says_why(ada, image, httpserver):
     assert "no such model" in sample.said(job).error
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("change", "provider", "said"),
     [
