@@ -19,7 +19,7 @@ import psycopg
 from django.conf import settings
 from django.core.cache import cache
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
+from django.core.files.storage import storages
 from django.db import connection
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import AllowAny
@@ -104,8 +104,8 @@ def _storage() -> Mapping[str, Any]:
     with tempfile.TemporaryFile(dir=settings.VAR_DIR) as file:
         file.write(b"well")
         file.flush()
-    name = default_storage.save(f"health/{uuid4().hex}", ContentFile(b"well"))
-    default_storage.delete(name)
+    store = storages["probe"]
+    store.delete(store.save(f"health/{uuid4().hex}", ContentFile(b"well")))
     return {"status": HEALTHY}
 
 

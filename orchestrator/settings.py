@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
@@ -259,22 +260,35 @@ MEDIA_ROOT = VAR_DIR / "media"
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-_LOCAL_STORE = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
-_S3_STORE = {
-    "BACKEND": "storages.backends.s3.S3Storage",
-    "OPTIONS": {
-        "endpoint_url": MINIO_ENDPOINT or None,
-        "access_key": _STORE_KEYS[0],
-        "secret_key": _STORE_KEYS[1],
-        "bucket_name": env.text("S3_BUCKET", "uploads"),
-        "addressing_style": env.choice("AWS_S3_ADDRESSING_STYLE", ["path", "virtual", "auto"], "path"),
-        "signature_version": "s3v4",
-        "file_overwrite": True,
-        "querystring_expire": PRESIGN_SECONDS,
-    },
-}
+
+
+def _store(**patience: Any) -> dict[str, Any]:
+    """Describe the store of files. patience: what botocore's Config takes of timeouts and retries."""
+    if not MINIO_ENDPOINT:
+        return {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    from botocore.config import Config
+
+    addressing = env.choice("AWS_S3_ADDRESSING_STYLE", ["path", "virtual", "auto"], "path")
+    return {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "endpoint_url": MINIO_ENDPOINT,
+            "access_key": _STORE_KEYS[0],
+            "secret_key": _STORE_KEYS[1],
+            "bucket_name": env.text("S3_BUCKET", "uploads"),
+            "file_overwrite": True,
+            "querystring_expire": PRESIGN_SECONDS,
+            "client_config": Config(signature_version="s3v4", s3={"addressing_style": addressing}, **patience),
+        },
+    }
+
+
 STORAGES = {
-    "default": _S3_STORE if MINIO_ENDPOINT else _LOCAL_STORE,
+    # A store that hangs is given up after 40 seconds, sooner than most clients and proxies give us up; botocore's own
+    # patience is 5 minutes.
+    "default": _store(connect_timeout=10, read_timeout=20, retries={"total_max_attempts": 2, "mode": "standard"}),
+    # The same store for those who ask whether it is well.
+    "probe": _store(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 1}),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True

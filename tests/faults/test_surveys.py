@@ -200,6 +200,9 @@ def test_a_desk_with_a_store_of_its_own_keeps_everything_there(site, files):
                 urllib.request.urlopen(links[0].partition("?")[0], timeout=60)
             assert refusal.value.code == 403
             assert [path for path in (desk.var_dir / "media").rglob("*") if path.is_file()] == []
+            new_store.suspend()  # it still takes connections; botocore alone would wait for minutes
+            assert desk.call("GET", "/health")["services"]["storage"] == {"status": "unhealthy"}
+            new_store.resume()
             assert desk.stop() == 0
             assert stores() == []
         finally:

@@ -168,18 +168,22 @@ def test_a_terminated_upload_leaves_nothing_at_the_store(service: Service, bucke
     assert_nothing_beside(bucket, str(service.row(slot)["key"]), is_gone=True)
 
 
-def test_a_store_that_dies_is_said_and_the_upload_goes_on_when_it_is_back(store: Weed, service: Service, bucket: Any):
+@pytest.mark.parametrize(("goes", "comes_back"), [("kill", "start"), ("freeze", "thaw")])
+def test_a_store_that_goes_away_is_said_and_the_upload_goes_on_when_it_is_back(
+    store: Weed, service: Service, bucket: Any, goes: str, comes_back: str
+):
     slot = service.open_slot()
     wire = begin(service, slot, 0, len(CONTENT))
+    wire.socket.settimeout(120)  # botocore's own patience with a store that hangs is longer
     wire.send(CONTENT[:9_000_000])
     wait_until(lambda: service.row(slot)["offset"] == 8 * 2**20, seconds=30)
-    store.kill()
+    getattr(store, goes)()
     wire.send(CONTENT[9_000_000:])
 
     answer = wire.answer()
     assert answer.status == 503, answer
     assert int(answer.headers["retry-after"]) > 0
-    store.start()
+    getattr(store, comes_back)()
 
     def goes_on() -> bool:
         offset = head(service, slot).offset

@@ -29,10 +29,19 @@ class Weed(weed.Weed):
         return {"MINIO_ENDPOINT": self.endpoint, "MINIO_ACCESS_KEY": ACCESS_KEY, "MINIO_SECRET_KEY": SECRET_KEY}
 
     def kill(self) -> None:
-        assert self.pid is not None
-        os.killpg(self.pid, signal.SIGKILL)
+        self._send(signal.SIGKILL)
         assert self._process is not None
         self._process.wait()
+
+    def freeze(self) -> None:
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._send(signal.SIGCONT)
+
+    def _send(self, sign: signal.Signals) -> None:
+        assert self.pid is not None
+        os.killpg(self.pid, sign)
 
     def __enter__(self) -> Self:
         self.start()
