@@ -77,7 +77,9 @@ def address_of(upload: Upload, request: HttpRequest) -> str:
     """Name the address that clients send the file to: TUS_ENDPOINT, else our own origin behind the proxy, else the
     request's host with TUS_PORT."""
     if upload.is_at_tusd:
-        return f"{settings.TUS_ENDPOINT}/{upload.store_state.get('tusd', upload.id)}"
+        from . import tusd
+
+        return tusd.address_of(upload)
     if settings.TUS_ENDPOINT:
         base = settings.TUS_ENDPOINT.removesuffix(PATH)
     elif settings.PUBLIC_URL:
@@ -114,15 +116,18 @@ def close_slot(upload: Upload) -> bool:
     """Take what has arrived as the whole file, if the client never said its length. Tells whether it is finished now.
 
     A slot without a byte stays open; one whose declared length has not arrived does too.
-    Raises UploadBusy while a request writes to it and does not let go, UploadMissing, StoreUnavailable.
+    Raises UploadBusy while a request writes to it and does not let go, UploadMissing, StoreUnavailable,
+    TusdUnavailable.
     """
     if upload.is_finished:
         return True
+    if upload.is_at_tusd:
+        from . import tusd
+
+        tusd.close(upload)  # before our hold: tusd may take longer to answer than that lasts
     with Hold.take(upload.pk) as hold:
         upload = hold.load()
         if upload.is_at_tusd:
-            from . import tusd
-
             upload = tusd.catch_up(hold)
         elif upload.length is None and upload.offset:
             upload = hold.renew(length=upload.offset)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 from uuid import UUID
 
 import httpx2
@@ -17,7 +18,7 @@ from django.core import signing
 from orchestrator.problems import Unavailable
 
 from . import storage
-from .holds import Hold
+from .holds import Hold, UploadBusy, UploadMissing
 from .models import Upload
 from .protocol import VERSION, UploadTooLarge, id_in
 
@@ -31,6 +32,10 @@ class TusdUnavailable(Unavailable):
     """The upload server cannot be reached"""
 
 
+def address_of(upload: Upload) -> str:
+    return f"{settings.TUS_ENDPOINT}/{upload.store_state.get('tusd', upload.id)}"
+
+
 def create(upload: Upload) -> None:
     """Make an upload at tusd, under our id and without a length: that is for the client to say.
 
@@ -39,14 +44,10 @@ def create(upload: Upload) -> None:
     """
     proof = signing.dumps(str(upload.pk), salt=_SALT)
     headers = {
-        "Tus-Resumable": VERSION,
         "Upload-Defer-Length": "1",
         "Upload-Metadata": f"{PROOF} {base64.b64encode(proof.encode()).decode()}",
     }
-    try:
-        answer = httpx2.post(f"{settings.TUS_ENDPOINT}/", headers=headers, timeout=_TIMEOUT_SECONDS)
-    except httpx2.HTTPError as error:
-        raise TusdUnavailable(f"tusd does not answer ({type(error).__name__}); try again.", retry_after=5) from error
+    answer = _ask("POST", f"{settings.TUS_ENDPOINT}/", **headers)
     if answer.status_code != 201:
         raise TusdUnavailable(f"tusd refused a new upload with {answer.status_code}; its log says why.", retry_after=5)
     name = answer.headers.get("Location", "").rstrip("/").rpartition("/")[2]
@@ -69,6 +70,21 @@ def proven(proof: str) -> UUID | None:
         return None
 
 
+def close(upload: Upload) -> None:
+    """Say the length in place of a client that never did: what has arrived is the whole. Without a byte it stays open.
+
+    It is said as a client would, by a PATCH without a body, so that tusd also does what it does at the end of a file.
+    Raises TusdUnavailable, StoreUnavailable, UploadMissing, UploadBusy if bytes come at this moment.
+    """
+    if not (_notes(upload) or {}).get("SizeIsDeferred"):
+        return
+    address = address_of(upload)
+    offset = _on(_ask("HEAD", address)).headers.get("Upload-Offset", "0")
+    if offset != "0":
+        octets = {"Content-Type": "application/offset+octet-stream"}
+        _on(_ask("PATCH", address, **octets, **{"Upload-Offset": offset, "Upload-Length": offset}))
+
+
 def catch_up(hold: Hold) -> Upload:
     """Count the bytes of an upload once tusd has all of them; until then the row says nothing of them.
 
@@ -78,9 +94,10 @@ def catch_up(hold: Hold) -> Upload:
     upload = hold.load()
     if upload.is_finished or upload.is_whole:
         return upload
+    notes = _notes(upload)
+    if notes is None:
+        return upload
     try:
-        with storage.open_whole(f"{upload.key}.info") as file:
-            notes = json.load(file)
         n_bytes = storage.size(upload.key)
     except storage.FileMissing:
         return upload
@@ -89,3 +106,32 @@ def catch_up(hold: Hold) -> Upload:
     if n_bytes > upload.max_size:
         raise UploadTooLarge(f"This upload can have {upload.max_size} bytes at most.", max_size=upload.max_size)
     return hold.renew(length=n_bytes, offset=n_bytes)
+
+
+def _notes(upload: Upload) -> dict[str, Any] | None:
+    """Read what tusd has written down of an upload; None if it has nothing. Raises StoreUnavailable."""
+    try:
+        with storage.open_whole(f"{upload.key}.info") as file:
+            notes: dict[str, Any] = json.load(file)
+    except storage.FileMissing:
+        return None
+    return notes
+
+
+def _ask(method: str, address: str, **headers: str) -> httpx2.Response:
+    headers |= {"Tus-Resumable": VERSION}
+    try:
+        return httpx2.request(method, address, headers=headers, timeout=_TIMEOUT_SECONDS)
+    except httpx2.HTTPError as error:
+        raise TusdUnavailable(f"tusd does not answer ({type(error).__name__}); try again.", retry_after=5) from error
+
+
+def _on(answer: httpx2.Response) -> httpx2.Response:
+    """Go on with a good answer about an upload, and raise what another one means."""
+    if answer.is_success:
+        return answer
+    if answer.status_code in {404, 410}:
+        raise UploadMissing("tusd does not have this upload any more; start a new one.")
+    if answer.status_code in {409, 423}:
+        raise UploadBusy("A client is writing to this upload; try again.", retry_after=1)
+    raise TusdUnavailable(f"tusd answered {answer.status_code}; its log says why.", retry_after=5)

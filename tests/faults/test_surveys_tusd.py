@@ -47,13 +47,13 @@ def create(desk: Desk) -> tuple[str, dict[str, str]]:
     return answer.json()["task_id"], answer.json()["upload_urls"]
 
 
-def send(address: str, content: Path) -> None:
+def send(address: str, content: Path, *, says_length: bool = True) -> None:
     """Do as the phone client does: ask how far it is, and say the length with the first bytes."""
     whole = content.read_bytes()
     offset = int(requests.head(address, headers=TUS, timeout=60).headers["Upload-Offset"])
     while offset < len(whole):
         headers = TUS | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
-        headers |= {"Upload-Length": str(len(whole))} if offset == 0 else {}
+        headers |= {"Upload-Length": str(len(whole))} if offset == 0 and says_length else {}
         answer = requests.patch(address, data=whole[offset : offset + 40_000], headers=headers, timeout=60)
         assert answer.status_code == 204, answer.text
         offset = int(answer.headers["Upload-Offset"])
@@ -101,6 +101,23 @@ def test_files_go_to_tusd_and_the_last_two_hooks_start_the_survey_once(pair, fil
     assert n_starts(desk, task_id) == 1
     assert set(tusd.answers) <= {200, 423}
     assert "tus" not in desk.roles()
+
+
+def test_a_survey_whose_client_says_no_length_starts_when_it_is_asked_for(pair, file):
+    desk, _ = pair
+    task_id, addresses = create(desk)
+    for label in LABELS[:3]:
+        send(addresses[label], file, says_length=False)
+    start = f"{desk.address}/start_task/{task_id}"
+    early = requests.post(start, timeout=60)
+    send(addresses[LABELS[3]], file, says_length=False)
+
+    answer = requests.post(start, timeout=60)
+
+    assert (early.status_code, early.json()["missing"]) == (400, [LABELS[3]])
+    assert (answer.status_code, answer.json()) == (200, {"started": True})
+    wait_until(lambda: status(desk, task_id) == "error", seconds=180)
+    assert n_starts(desk, task_id) == 1
 
 
 def test_a_survey_whose_hooks_are_all_lost_starts_when_it_is_asked_for(pair, file):

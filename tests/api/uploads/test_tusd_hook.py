@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from django.db.models.functions import Now
+from werkzeug import Response
 
 from orchestrator import roles
 from orchestrator.access import make_token
 from tests.workbench.rows import make_user
 from tests.workbench.tusd import hook_body
 from uploads import intake, storage, tusd
+from uploads.holds import UploadBusy, UploadMissing
 from uploads.models import Upload
 from uploads.signals import upload_finished
 from uploads.sweeping import sweep
@@ -149,29 +151,21 @@ def asked_by(token: str | None = None, **header: str) -> dict[str, Any]:
     return {"Header": {name: [value] for name, value in said.items()}}
 
 
-def test_a_place_that_the_desk_asks_for_gets_its_own_id_and_forgets_the_proof(client, monkeypatch):
+def test_a_place_that_the_desk_asks_for_gets_its_own_id_and_forgets_the_proof(client, settings, httpserver):
     slot = make_slot()
-    said = {}
-
-    class Created:
-        status_code = 201
-        headers = {"Location": f"http://tus.example:1080/files/{slot.pk}+2~multipart"}
-
-    def post(url: str, headers: dict[str, str], timeout: float) -> Created:
-        said.update(headers, url=url)
-        return Created()
-
-    monkeypatch.setattr(tusd.httpx2, "post", post)
+    settings.TUS_ENDPOINT = httpserver.url_for("/files")
+    created = {"Location": f"{settings.TUS_ENDPOINT}/{slot.pk}+2~multipart"}
+    deferred = {"Upload-Defer-Length": "1"}
+    httpserver.expect_request("/files/", "POST", headers=deferred).respond_with_data(status=201, headers=created)
     tusd.create(slot)
-    name, _, value = said["Upload-Metadata"].partition(" ")
+    name, _, value = httpserver.log[0][0].headers["Upload-Metadata"].partition(" ")
     proof = {name: base64.b64decode(value).decode()}
 
     answer = tell(client, "pre-create", {"SizeIsDeferred": True, "MetaData": proof}, asked_by())
 
-    assert (said["url"], said["Upload-Defer-Length"]) == ("http://tus.example:1080/files/", "1")
     assert answer.json() == {"ChangeFileInfo": {"ID": str(slot.pk), "MetaData": {}}}
     slot.refresh_from_db()
-    assert intake.address_of(slot, None) == f"http://tus.example:1080/files/{slot.pk}+2~multipart"
+    assert intake.address_of(slot, None) == created["Location"]
 
 
 def test_somebody_with_a_token_creates_an_upload_of_their_own(client):
@@ -328,6 +322,55 @@ def test_a_slot_that_is_closed_takes_what_is_complete(settings, finished):
     assert intake.close_slot(complete)
     assert not intake.close_slot(coming)
     assert [upload.pk for upload in finished] == [complete.pk]
+
+
+# --- a length that no client says
+
+
+def test_a_slot_without_a_length_is_closed_as_a_client_would(settings, finished, httpserver):
+    slot = make_slot()
+    bring(slot, settings, size=None)
+    settings.TUS_ENDPOINT = httpserver.url_for("/files")
+    address, said = f"/files/{slot.pk}", {"Upload-Offset": str(len(CONTENT)), "Upload-Length": str(len(CONTENT))}
+    httpserver.expect_ordered_request(address, "HEAD").respond_with_data(headers={"Upload-Offset": str(len(CONTENT))})
+
+    def declare(request: Any) -> Response:
+        bring(slot, settings)
+        return Response(status=204)
+
+    httpserver.expect_ordered_request(address, "PATCH", headers=said, data=b"").respond_with_handler(declare)
+
+    assert intake.close_slot(slot)
+    httpserver.check()
+    assert [upload.sha256 for upload in finished] == [hashlib.sha256(CONTENT).hexdigest()]
+
+
+@pytest.mark.parametrize(
+    ("head", "patch", "error"),
+    [(404, 500, UploadMissing), (500, 204, tusd.TusdUnavailable), (200, 409, UploadBusy), (200, 423, UploadBusy)],
+)
+def test_a_slot_that_tusd_does_not_close_stays_as_it_is(settings, finished, httpserver, head, patch, error):
+    slot = make_slot()
+    bring(slot, settings, size=None)
+    settings.TUS_ENDPOINT = httpserver.url_for("/files")
+    address, standing = f"/files/{slot.pk}", {"Upload-Offset": "9"}
+    httpserver.expect_request(address, "HEAD").respond_with_data(status=head, headers=standing)
+    httpserver.expect_request(address, "PATCH").respond_with_data(status=patch)
+
+    with pytest.raises(error):
+        intake.close_slot(slot)
+
+    assert finished == []
+
+
+def test_a_slot_without_a_byte_stays_open(settings, finished, httpserver):
+    slot = make_slot()
+    bring(slot, settings, b"", size=None)
+    settings.TUS_ENDPOINT = httpserver.url_for("/files")
+    httpserver.expect_oneshot_request(f"/files/{slot.pk}", "HEAD").respond_with_data(headers={"Upload-Offset": "0"})
+
+    assert not intake.close_slot(slot)
+    httpserver.check()
 
 
 # --- the end
