@@ -27,7 +27,7 @@ function say(label, words, share) {
 function size(bytes) {
   if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
   if (bytes >= 1e6) return `${(bytes / 1e6).toFixed(1)} MB`;
-  return `${Math.ceil(bytes / 1e3)} kB`;
+  return bytes >= 1e3 ? `${Math.ceil(bytes / 1e3)} kB` : `${bytes} bytes`;
 }
 
 function isDone(label) {

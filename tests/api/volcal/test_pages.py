@@ -84,6 +84,24 @@ def test_an_error_says_where_why_and_how_to_go_on(browser, ada, engine):
     assert f"/surveys/{survey.task_id}/start" in html
 
 
+def test_what_was_measured_stays_in_sight_when_the_next_run_fails(browser, ada, engine):
+    survey = measure(make_survey(ada))
+    page, measured_before = f"/surveys/{survey.task_id}", "Measured by the run before"
+    first = browser.get(page).content.decode()
+    engine.plan(align={"do": "refuse", "code": "ambiguous_registration", "detail": "The site is too flat."})
+    browser.post(f"{page}/again")
+    measure(survey)
+
+    later, listed = browser.get(page).content.decode(), browser.get("/surveys").content.decode()
+
+    assert "survey-net" in first
+    assert measured_before not in first
+    assert "The site is too flat." in later
+    assert "survey-net" in later
+    assert measured_before in later
+    assert "before:</span>" in listed
+
+
 def test_the_list_costs_the_same_however_long_it_is(browser, ada, engine):
     one_of_each(ada, engine)
     browser.get("/surveys")
