@@ -16,7 +16,7 @@ from typing import Any
 
 from django.conf import settings
 
-from jobs.pipelines import Cancelled, Permanent, RetryLater
+from jobs.pipelines import Cancelled, Outage, Permanent, RetryLater
 from orchestrator.deathsig import die_with
 
 from .engine.errors import ExitCode
@@ -43,8 +43,8 @@ def run(
     """Run one stage to its end.
 
     Raises Cancelled if it was not wanted any more, Permanent if the inputs are refused or the engine cannot do it,
-    RetryLater if it died by chance. In every case no process of it is left; its guardian stays only if it ended by
-    itself.
+    Outage if the disk is full, RetryLater if it died by chance. In every case no process of it is left; its guardian
+    stays only if it ended by itself.
     """
     engine = _engine()
     ends_at = time.monotonic() + deadline_seconds + GRACE_SECONDS
@@ -129,6 +129,9 @@ def _judge(stage: str, code: int, last: dict[str, Any], trace: str) -> None:
             raise Permanent(detail or "The stage needs more memory than it may have; thin the clouds.", code="memory")
         case ExitCode.DEADLINE:
             raise Permanent(detail or "The stage needs more time than it may have; thin the clouds.", code="deadline")
+        case ExitCode.DISK:
+            logger.warning("no room for a stage", extra={"stage": stage, "stderr": trace})
+            raise Outage(detail, code="disk_full")
         case _ if code < 0 or code in (ExitCode.CRASHED, ExitCode.TERMINATED):
             logger.warning("stage died", extra={"stage": stage, "exit_code": code, "stderr": trace})
             raise RetryLater(detail or f"The stage {stage} died of signal {-code}; it is tried again.", code="crashed")

@@ -10,6 +10,7 @@ names a file that is not there).
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -95,6 +96,8 @@ def run(plan: Path, stage: str, folder: Path, _parameters: Parameters, report: C
             raise ZeroDivisionError("a bug")
         case "memory":
             raise MemoryError
+        case "fill":
+            raise OSError(errno.ENOSPC, "No space left on device")
         case "deadline":
             os._exit(5)
         case "lie":

@@ -35,7 +35,7 @@ from types import FrameType
 from typing import Any
 
 from . import stages
-from .errors import ExitCode, InvalidParameter, Refused
+from .errors import NO_ROOM, NO_ROOM_DETAIL, ExitCode, InvalidParameter, Refused
 from .parameters import Parameters
 
 # As orchestrator/deathsig.py, which belongs to the desk; the engine stands without it.
@@ -45,6 +45,7 @@ _libc = ctypes.CDLL(None)
 _SECONDS_BETWEEN_WORDS = 0.25
 _LONGEST_REQUEST = 64 * 1024
 _MOST_FILES = 8
+_LEAST_FREE_BYTES = 16 * 2**20
 _LONGEST_DETAIL = 4000  # characters; the name of a reference system may be as long as its file
 
 LIBRARIES = tuple(f"{__package__}.{stage}" for stage in stages.STAGES)
@@ -219,8 +220,11 @@ class _Guardian:
             allowed = f"{self._memory_mb or 'All'} MB"
             self._say_error("memory", f"{allowed} of memory are not enough; thin the clouds or allow more.")
             return ExitCode.MEMORY
-        except BaseException:  # this is the edge: whatever else it was, SystemExit too, is a bug with a trace
+        except BaseException as error:  # this is the edge: whatever else it was, SystemExit too, is a bug with a trace
             traceback.print_exc()
+            if _is_full(folder, error):
+                self._say_error("disk_full", NO_ROOM_DETAIL)
+                return ExitCode.DISK
             self._say_error("bug", "The engine failed; its trace is in the log.")
             return ExitCode.BUG
         return ExitCode.DONE
@@ -244,6 +248,12 @@ class _Progress:
         if now >= self._next_at or share >= 1:
             self._next_at = now + _SECONDS_BETWEEN_WORDS
             self._say({"progress": round(min(max(share, 0.0), 1.0), 3), "detail": detail})
+
+
+def _is_full(folder: Path, error: BaseException) -> bool:
+    """Say whether a stage ended for want of room. Libraries write in C and seldom hand on the number of the error."""
+    is_said = isinstance(error, OSError) and error.errno in NO_ROOM
+    return is_said or shutil.disk_usage(folder).free < _LEAST_FREE_BYTES
 
 
 def _has_children() -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import errno
 import signal
 from typing import Literal
 
 Label = Literal["pre", "post", "shp", "shx"]
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_ROOM_DETAIL = "The disk has no room for this stage; free some."
 
 
 class ExitCode(enum.IntEnum):
@@ -18,6 +21,7 @@ class ExitCode(enum.IntEnum):
     MEMORY = 4
     DEADLINE = 5
     CRASHED = 6
+    DISK = 7
     TERMINATED = 128 + signal.SIGTERM
 
 

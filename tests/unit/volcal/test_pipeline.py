@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from django_q.signals import post_spawn
 from jobs import lanes
 from jobs.models import JobItem, Lane
 from jobs.pipelines import Cancelled, Permanent, RetryLater
+from jobs.states import ItemStatus
 from tests.surveys import assert_gone, fresh, lives, make_survey, measure, status_of, upload_of
 from tests.workbench.rows import make_due, statuses, wait_until
 from uploads import storage
@@ -24,6 +26,7 @@ from volcal import stageprocess, workfolders
 from volcal.engine.stages import STAGES
 from volcal.models import ProductKind
 from volcal.states import failure_of, reason_of, stages_of
+from volcal.workfolders import WorkFolder
 
 
 def folders(settings) -> list[str]:
@@ -128,6 +131,37 @@ def test_a_stage_that_died_is_tried_again_and_nothing_before_it(ada, engine, set
     assert engine.runs() == ["load", "align", "compare", "compare", "measure", "publish"]
     assert len(set(engine.guardians())) == 1
     assert status_of(survey) == "done"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_full_disk_costs_no_attempt_and_the_stage_goes_on_when_there_is_room(ada, engine):
+    engine.plan(compare={"do": "fill"})
+    survey = measure(make_survey(ada))
+    item = JobItem.objects.get(job=survey.job, seq=2)
+    assert (item.status, item.error_code, item.attempts) == (ItemStatus.WAITING, "disk_full", 0)
+    assert "The disk has no room" in item.error
+
+    engine.plan()
+    make_due()
+    survey = measure(survey)
+
+    assert engine.runs() == ["load", "align", "compare", "compare", "measure", "publish"]
+    assert status_of(survey) == "done"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_files_that_find_no_room_wait_for_it(ada, engine, monkeypatch):
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkFolder, "take_input", fill)
+        survey = measure(make_survey(ada))
+    assert JobItem.objects.get(job=survey.job, seq=0).error_code == "disk_full"
+
+    make_due()
+
+    assert status_of(measure(survey)) == "done"
 
 
 @pytest.mark.django_db(transaction=True)
