@@ -26,7 +26,7 @@ function options(figure) {
   return {
     width: figure.clientWidth,
     height: HEIGHT,
-    padding: [8, 8, 0, 0],
+    padding: [8, 30, 0, 0], // right: half of a time, where a tick stands at the edge
     cursor: { y: false, points: { size: 6 } },
     legend: { show: false },
     scales: {

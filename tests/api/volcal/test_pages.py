@@ -84,6 +84,14 @@ def test_an_error_says_where_why_and_how_to_go_on(browser, ada, engine):
     assert f"/surveys/{survey.task_id}/start" in html
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_stage_that_waits_says_for_what(browser, ada, engine):
+    engine.plan(compare={"do": "fill"})
+    survey = measure(make_survey(ada))
+
+    assert "The disk has no room for this stage" in browser.get(f"/surveys/{survey.task_id}").content.decode()
+
+
 def test_what_was_measured_stays_in_sight_when_the_next_run_fails(browser, ada, engine):
     survey = measure(make_survey(ada))
     page, measured_before = f"/surveys/{survey.task_id}", "Measured by the run before"
