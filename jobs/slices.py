@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -146,6 +147,9 @@ class Slice:
             case OperationalError() | InterfaceError():
                 logger.warning("database away", extra=log)
                 return later(item, Outage("The database was away.", code="database_away"), elapsed_ms)
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+                logger.warning("disk full", extra=log)
+                return later(item, Outage("The disk has no room; free some.", code="disk_full"), elapsed_ms)
             case Outcome():
                 logger.info("item not done", extra=log | {"error": cause.code})
                 return later(item, cause, elapsed_ms)

@@ -17,7 +17,6 @@ from uploads.intake import UploadNotFinished, open_finished
 from uploads.storage import FileMissing, StoreUnavailable
 
 from . import stageprocess, workfolders
-from .engine.errors import NO_ROOM, NO_ROOM_DETAIL
 from .engine.stages import STAGES
 from .intake import PIPELINE
 from .models import Label, Survey
@@ -62,10 +61,6 @@ class SurveyPipeline:
             raise Outage(fault.detail, code="store_away", after_seconds=fault.retry_after) from fault
         except (OperationalError, InterfaceError) as fault:
             raise Outage(str(fault), code="database_away") from fault
-        except OSError as fault:
-            if fault.errno not in NO_ROOM:
-                raise
-            raise Outage(NO_ROOM_DETAIL, code="disk_full") from fault
         except Cancelled:
             _clear_if_over(context.job)
             raise

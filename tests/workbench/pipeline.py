@@ -16,7 +16,7 @@ from jobs.pipelines import Cancelled, Context, Finished, Outage, Permanent, Resu
 
 
 class WorkbenchPipeline:
-    """Payload keys: sleep_seconds, then one of do=permanent|retry|outage|bug|unstorable|kill|child|file.
+    """Payload keys: sleep_seconds, then one of do=permanent|retry|outage|fill|bug|unstorable|kill|child|file.
 
     do=retry fails while attempts <= times. do=kill sends SIGKILL to the worker itself. do=child runs a native child
     that ignores SIGTERM. cost_usd is charged. Config: cluster, log (a file that gets a line for each run).
@@ -73,6 +73,10 @@ class WorkbenchPipeline:
         if not marker.exists():
             marker.touch()
             raise Outage("The store was away.", code="store_away", after_seconds=0)
+
+    def _fill(self, item: WorkItem, context: Context) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"no room")
 
     def _bug(self, item: WorkItem, context: Context) -> None:
         raise ZeroDivisionError("a bug")

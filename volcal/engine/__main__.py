@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import errno
 import gc
 import json
 import os
@@ -35,7 +36,7 @@ from types import FrameType
 from typing import Any
 
 from . import stages
-from .errors import NO_ROOM, NO_ROOM_DETAIL, ExitCode, InvalidParameter, Refused
+from .errors import ExitCode, InvalidParameter, Refused
 from .parameters import Parameters
 
 # As orchestrator/deathsig.py, which belongs to the desk; the engine stands without it.
@@ -223,7 +224,7 @@ class _Guardian:
         except BaseException as error:  # this is the edge: whatever else it was, SystemExit too, is a bug with a trace
             traceback.print_exc()
             if _is_full(folder, error):
-                self._say_error("disk_full", NO_ROOM_DETAIL)
+                self._say_error("disk_full", "The disk has no room for this stage; free some.")
                 return ExitCode.DISK
             self._say_error("bug", "The engine failed; its trace is in the log.")
             return ExitCode.BUG
@@ -252,7 +253,7 @@ class _Progress:
 
 def _is_full(folder: Path, error: BaseException) -> bool:
     """Say whether a stage ended for want of room. Libraries write in C and seldom hand on the number of the error."""
-    is_said = isinstance(error, OSError) and error.errno in NO_ROOM
+    is_said = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
     return is_said or shutil.disk_usage(folder).free < _LEAST_FREE_BYTES
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import enum
-import errno
 import signal
 from typing import Literal
 
 Label = Literal["pre", "post", "shp", "shx"]
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-NO_ROOM_DETAIL = "The disk has no room for this stage; free some."
 
 
 class ExitCode(enum.IntEnum):

@@ -59,7 +59,6 @@ def _row(survey: Any) -> dict[str, Any]:
         "status": status.value,
         "n_missing": n_missing,
         "headline": headline_of(survey.summary) if survey.summary else None,
-        "is_of_run_before": status != TaskStatus.DONE,
         "percent": percent_of(stages_of(survey.job)) if status == TaskStatus.RUNNING else None,
     }
 

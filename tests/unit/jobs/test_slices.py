@@ -90,6 +90,16 @@ def test_an_outage_costs_no_attempt(tmp_path):
     assert JobItem.objects.get(job=job).attempts == 1
 
 
+def test_a_full_disk_is_an_outage_whatever_the_pipeline():
+    job = make_job([{"do": "fill"}], max_attempts=1)
+
+    work()
+
+    item = JobItem.objects.get(job=job)
+    assert (item.status, item.attempts, item.error_code) == (ItemStatus.WAITING, 0, "disk_full")
+    assert item.error == "The disk has no room; free some."
+
+
 def test_no_more_jobs_run_than_the_queue_allows():
     Queue.objects.filter(pk="default").update(max_jobs=1)
     first, second = make_job(1), make_job(1)

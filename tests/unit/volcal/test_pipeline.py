@@ -134,22 +134,6 @@ def test_a_stage_that_died_is_tried_again_and_nothing_before_it(ada, engine, set
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_full_disk_costs_no_attempt_and_the_stage_goes_on_when_there_is_room(ada, engine):
-    engine.plan(compare={"do": "fill"})
-    survey = measure(make_survey(ada))
-    item = JobItem.objects.get(job=survey.job, seq=2)
-    assert (item.status, item.error_code, item.attempts) == (ItemStatus.WAITING, "disk_full", 0)
-    assert "The disk has no room" in item.error
-
-    engine.plan()
-    make_due()
-    survey = measure(survey)
-
-    assert engine.runs() == ["load", "align", "compare", "compare", "measure", "publish"]
-    assert status_of(survey) == "done"
-
-
-@pytest.mark.django_db(transaction=True)
 def test_files_that_find_no_room_wait_for_it(ada, engine, monkeypatch):
     def fill(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -179,10 +163,17 @@ def test_a_guardian_that_died_between_two_stages_costs_no_attempt(ada, engine):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stage_whose_guardian_died_is_tried_again(ada, engine):
-    engine.plan(compare={"do": "orphan"})
+@pytest.mark.parametrize(
+    ("do", "code", "attempts", "words"),
+    [("orphan", "crashed", 1, "died"), ("fill", "disk_full", 0, "The disk has no room")],
+    ids=["its guardian died", "the disk is full"],
+)
+def test_a_stage_that_came_to_nothing_by_chance_is_tried_again(ada, engine, do, code, attempts, words):
+    engine.plan(compare={"do": do})
     survey = measure(make_survey(ada))
-    assert JobItem.objects.get(job=survey.job, seq=2).error_code == "crashed"
+    item = JobItem.objects.get(job=survey.job, seq=2)
+    assert (item.status, item.error_code, item.attempts) == (ItemStatus.WAITING, code, attempts)
+    assert words in item.error
 
     engine.plan()
     make_due()
