@@ -126,7 +126,7 @@ if (window.Idiomorph) {
       !(name === "hidden" && node.id === "news"),
     beforeNodeMorphed: (node, fresh) => {
       if (!(node instanceof Element)) return true;
-      if (node.matches("details.ask[open]")) return false; // somebody reads or types in it
+      if (node.matches("details.ask[open], [data-held]")) return false; // somebody reads or types in it, or a script does
       if (!node.hasAttribute("data-chart")) return true;
       // A chart is drawn by chart.js; it gets new numbers, not new elements.
       if (node.dataset.chart !== fresh.dataset?.chart) {

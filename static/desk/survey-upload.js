@@ -21,7 +21,8 @@ function inputOf(label) {
 function say(label, words, share) {
   const line = lines.get(label);
   line.querySelector("[data-said]").textContent = words;
-  if (share !== undefined) line.querySelector("progress").value = share;
+  const bar = line.querySelector("progress");
+  if (share !== undefined) bar.value = share * bar.max;
 }
 
 function size(bytes) {
@@ -38,6 +39,7 @@ function isDone(label) {
 
 function take(label, file) {
   chosen.set(label, file);
+  lines.get(label).dataset.held = "";
   say(label, `${file.name} · ${size(file.size)}`, 0);
   if (page) send(label);
 }

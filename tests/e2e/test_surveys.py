@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from tusclient.client import TusClient
 
 from tests.e2e.conftest import open_tab
 from tests.faults.desk import Desk, free_port
@@ -57,6 +58,22 @@ def test_files_go_up_in_two_visits_and_the_volume_can_be_looked_at(page: Page, t
     expect(page.locator(".survey-space[data-points]")).to_have_attribute("data-points", "45000")
 
 
+def test_a_file_that_another_client_sends_is_seen_to_arrive(page: Page, tmp_path: Path) -> None:
+    files = scene(4, n_points=2_000, extent_m=150).write(tmp_path)
+    page.goto("/surveys/new")
+    page.get_by_role("button", name="Create and upload").click()
+    expect(page).to_have_url(re.compile("/surveys/[0-9a-f-]{36}$"))
+    address = page.locator('[data-label="shx"]').get_attribute("data-address")
+    assert address is not None
+
+    TusClient(address).uploader(str(files.shx)).upload()
+
+    expect(page.locator('[data-label="shx"] [data-said]')).to_contain_text("Complete")
+    expect(page.locator("#file-shx")).to_be_disabled()
+    page.locator("#file-shp").set_input_files(files.shp)  # goes on under the eyes of the same page
+    expect(page.locator('[data-label="shp"] [data-said]')).to_contain_text("Complete")
+
+
 def test_a_file_that_is_no_cloud_ends_with_words_that_name_it(page: Page, tmp_path: Path) -> None:
     files = scene(4, n_points=2_000, extent_m=150).write(tmp_path)
     files.post.write_bytes(b"this is no point cloud" * 100)
@@ -75,7 +92,9 @@ def test_files_go_to_a_foreign_tusd_where_one_takes_the_uploads(browser: Browser
     variables = {"TUS_SERVER": "tusd", "TUS_ENDPOINT": f"http://127.0.0.1:{port}/files", "TUSD_HOOK_SECRET": "ours"}
     with Desk.open(**variables) as desk:
         uploads = desk.var_dir / "media" / "tusd"
-        with Tusd(uploads, port, f"http://tusd:ours@127.0.0.1:{desk.port}/tusd_hook"), open_tab(browser, desk) as page:
+        hooks = f"http://tusd:ours@127.0.0.1:{desk.port}/tusd_hook"
+        with Tusd(uploads, port, hooks) as tusd, open_tab(browser, desk) as page:
+            tusd.holds_back = True
             page.goto("/surveys/new")
             page.locator("#file-pre").set_input_files([files.post, files.pre])
             page.get_by_role("button", name="Create and upload").click()
@@ -84,6 +103,10 @@ def test_files_go_to_a_foreign_tusd_where_one_takes_the_uploads(browser: Browser
                 expect(page.locator(f'[data-label="{label}"] [data-said]')).to_contain_text("Complete")
             page.reload()
             for label in ("pre", "post"):
+                expect(page.locator(f"#file-{label}")).to_be_enabled()  # tusd has not told us yet
+            tusd.let_go()
+            for label in ("pre", "post"):
+                expect(page.locator(f'[data-label="{label}"] [data-said]')).to_contain_text("Complete")
                 expect(page.locator(f"#file-{label}")).to_be_disabled()
         arrived = {path.stat().st_size for path in uploads.iterdir() if path.suffix != ".info"}
         assert arrived >= {files.pre.stat().st_size, files.post.stat().st_size}

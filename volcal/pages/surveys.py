@@ -85,9 +85,7 @@ def create(request: HttpRequest) -> str:
 @require_safe
 def survey(request: HttpRequest, task_id: UUID) -> HttpResponse:
     shown = _survey(request, task_id)
-    context = _state_context(shown)
-    if context["status"] == TaskStatus.WAITING:
-        context |= _files_context(shown, request)
+    context = _state_context(shown, request)
     if shown.summary is not None:
         context |= _results_context(shown, request)
     return _with_uploads(render(request, "volcal/survey.html", context), request)
@@ -108,7 +106,7 @@ def state(request: HttpRequest, task_id: UUID) -> HttpResponse:
     seen: the status that the page shows.
     """
     shown = _survey(request, task_id)
-    context = _state_context(shown)
+    context = _state_context(shown, request)
     seen = request.GET.get("seen", "")
     is_turned = seen != context["status"] and (context["status"] in ENDED or seen == TaskStatus.WAITING)
     return HttpResponseClientRefresh() if is_turned else render(request, "volcal/_state.html", context)
@@ -118,12 +116,13 @@ def _survey(request: HttpRequest, task_id: UUID) -> Survey:
     return get_object_or_404(Survey.objects.visible_to(request.user).select_related("job", "user"), task_id=task_id)
 
 
-def _state_context(shown: Survey) -> dict[str, Any]:
+def _state_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
     missing = shown.missing()
     status = shown.status(missing)
     stages = stages_of(shown.job)
     cause = failure_of(shown.job) if shown.job is not None and status in (TaskStatus.ERROR, TaskStatus.KILLED) else None
-    return {
+    files = _files_context(shown, request) if status == TaskStatus.WAITING else {}
+    return files | {
         "survey": shown,
         "job": Job.objects.with_position().filter(pk=shown.job_id).first(),
         "status": status.value,
