@@ -19,6 +19,7 @@ from captioning.models import Provider
 from jobs.models import BrokerDelivery, JobEvent, Queue
 
 from . import state
+from .disk import Disk
 
 RECENT_EVENTS = 12
 
@@ -35,7 +36,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add to the front page what this user may see of the desk."""
     if not request.user.has_perm("jobs.view_job"):
         return context
-    figures, workers, disk = state.figures(request.user), state.workers(), state.disk()
+    figures, workers, disk = state.figures(request.user), state.workers(), Disk.look()
     return context | {
         "figures": figures,
         "workers": workers,
@@ -47,7 +48,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _concerns(figures: dict[str, Any], workers: list[dict[str, Any]], disk: state.Disk) -> Iterator[Concern]:
+def _concerns(figures: dict[str, Any], workers: list[dict[str, Any]], disk: Disk) -> Iterator[Concern]:
     dead = [worker for worker in workers if not worker["is_alive"]]
     if not workers:
         yield Concern(_("No worker has reported yet: nothing runs."), reverse("admin:jobs_queue_changelist"))

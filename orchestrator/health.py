@@ -29,6 +29,7 @@ from rest_framework.views import APIView
 
 from . import openapi
 from .access import HasAccess
+from .disk import Disk
 from .problems import NotFound
 
 logger = logging.getLogger(__name__)
@@ -100,13 +101,14 @@ def _cache() -> Mapping[str, Any]:
 
 
 def _storage() -> Mapping[str, Any]:
-    """Write and remove a small file where images and results go, and where temporary ones do."""
+    """Write and remove a small file where images and results go, and where temporary ones do; see what room is left."""
     with tempfile.TemporaryFile(dir=settings.VAR_DIR) as file:
         file.write(b"well")
         file.flush()
     store = storages["probe"]
     store.delete(store.save(f"health/{uuid4().hex}", ContentFile(b"well")))
-    return {"status": HEALTHY}
+    disk = Disk.look()
+    return {"status": DEGRADED if disk.is_nearly_full else HEALTHY, "free_bytes": disk.free}
 
 
 register("database", _database)

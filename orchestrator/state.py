@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,23 +15,6 @@ from jobs.models import ClusterCanary, Job
 from jobs.pages.filters import STATUSES
 
 _LOWEST_PRIORITY = 1000
-
-
-@dataclass(frozen=True)
-class Disk:
-    """The file system that the desk stores on, in bytes."""
-
-    used: int
-    total: int
-    free: int
-
-    @property
-    def share(self) -> float:
-        return self.used / self.total
-
-    @property
-    def is_nearly_full(self) -> bool:
-        return self.free < max(2 * 1024**3, 0.05 * self.total)
 
 
 def figures(user: Any) -> dict[str, Any]:
@@ -61,8 +42,3 @@ def workers() -> list[dict[str, Any]]:
         {"cluster": one.cluster, "host": one.host, "beat_at": one.beat_at, "is_alive": one.beat_at >= alive_since}
         for one in ClusterCanary.objects.order_by("cluster", "host")
     ]
-
-
-def disk() -> Disk:
-    usage = shutil.disk_usage(settings.VAR_DIR)
-    return Disk(usage.used, usage.total, usage.free)

@@ -15,6 +15,7 @@ from jobs.pages.rows import jobs_at_work, jobs_in_trouble
 
 from . import state
 from .answers import is_htmx
+from .disk import Disk
 
 LISTED = 8
 CHART_MINUTES = 60
@@ -31,7 +32,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "in_trouble": jobs_in_trouble(request.user, LISTED),
         "throughput": tallies.of_jobs_visible_to(request.user, minutes=CHART_MINUTES),
         "workers": state.workers(),
-        "disk": state.disk() if request.user.is_staff else None,
+        "disk": Disk.look() if request.user.is_staff else None,
         "datasets": Dataset.objects.visible_to(request.user).with_counts().order_by("-updated_at", "name")[:LISTED],
     }
     if is_htmx(request):

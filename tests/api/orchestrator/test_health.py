@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from jobs.clusters import Cluster
 from jobs.models import ClusterCanary, Job
 from orchestrator import health
+from orchestrator.disk import Disk
 from tests.workbench.rows import make_job, work
 
 pytestmark = pytest.mark.django_db
@@ -23,9 +24,21 @@ def _alive_clusters(db):
         ClusterCanary.objects.create(cluster=cluster, host="here")
 
 
+@pytest.fixture
+def set_free(monkeypatch):
+    """Tell the desk how much of a disk of 100 GB is free."""
+
+    def tell(n_bytes: int) -> None:
+        monkeypatch.setattr(Disk, "look", lambda: Disk(used=10**11 - n_bytes, total=10**11, free=n_bytes))
+
+    return tell
+
+
 @pytest.mark.parametrize("path", ["/health", "/api/health", "/health/"])
 @pytest.mark.usefixtures("_alive_clusters")
-def test_a_desk_that_is_well_says_so_without_a_login(client, closed_desk, path):
+def test_a_desk_that_is_well_says_so_without_a_login(client, closed_desk, path, set_free):
+    set_free(6 * 10**9)
+
     response = client.get(path)
 
     answer = response.json()
@@ -83,6 +96,14 @@ def test_a_database_that_is_away_is_unhealthy_at_once(client, monkeypatch):
     assert client.get("/health/db").status_code == 503
     assert client.get("/api/health/ready").status_code == 503
     assert client.get("/api/health/live").status_code == 200
+
+
+def test_a_disk_that_is_nearly_full_degrades(client, set_free):
+    set_free(4 * 10**9)
+
+    storage = client.get("/health").json()["services"]["storage"]
+
+    assert storage == {"status": "degraded", "free_bytes": 4 * 10**9}
 
 
 def test_storage_that_cannot_be_written_degrades(client, settings, tmp_path):
