@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from .area import inside
+
 _LINK = 1.6  # core spacings: diagonal neighbours of a square grid belong together
 _DISC = 1.5  # core spacings around a significant core point: the change fades beyond it
 _LEAST_NEIGHBOURS = 4
+_LEAST_HOLE = 0.5  # of the area that the core points of the smallest region stand on: below it none need be counted
+# Of the level of detection. The mean of few noisy points of unchanged ground stays below it; that of the points which
+# are not significant by chance, in a shallow change, does not.
+_UNCHANGED = 0.25
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,22 @@ class Region:
 def find_regions(
     xy: NDArray[Any], distance_m: NDArray[Any], limit_m: NDArray[Any], *, spacing_m: float, min_cores: int
 ) -> list[Region]:
-    """Gather significant core points by sign into areas that do not overlap, holes filled.
+    """Gather significant core points by sign into areas that do not overlap.
 
     xy: (n, 2); distance_m, limit_m: (n,), NaN where unknown (never significant). spacing_m: between core points.
     Points link within 1.6 spacings if they have four neighbours (density clustering); each area is the union of discs
-    of 1.5 spacings. Where areas meet, the smaller keeps the ground; one inside another's hole keeps it too.
+    of 1.5 spacings. Where areas meet, the smaller keeps the ground. A hole is filled (chance, or points unknown) unless
+    it is another area's, or as many core points as make a region say together that nothing happened there.
     """
+
+    def is_unchanged(hole: shapely.Geometry) -> bool:
+        if hole.area < _LEAST_HOLE * min_cores * spacing_m**2:
+            return False
+        there = inside(hole, xy) & np.isfinite(distance_m)
+        if there.sum() < min_cores:
+            return False
+        return bool(np.abs(distance_m[there].mean()) <= _UNCHANGED * limit_m[there].mean())
+
     with np.errstate(invalid="ignore"):
         significant = np.abs(distance_m) > limit_m
     drawn: list[Region] = []
@@ -43,7 +60,7 @@ def find_regions(
             discs = shapely.buffer(shapely.points(group), _DISC * spacing_m, quad_segs=4)
             drawn.append(Region(sign, shapely.union_all(discs)))
     drawn.sort(key=lambda one: (one.area.area, one.area.bounds))
-    return _disjoint(drawn)
+    return _disjoint(drawn, is_unchanged)
 
 
 def _groups(places: NDArray[Any], link_m: float, min_cores: int) -> list[NDArray[Any]]:
@@ -65,20 +82,20 @@ def _groups(places: NDArray[Any], link_m: float, min_cores: int) -> list[NDArray
     return [places[label == one] for one in np.unique(label[label >= 0]) if (label == one).sum() >= min_cores]
 
 
-def _disjoint(drawn: list[Region]) -> list[Region]:
-    """Fill holes and share out overlaps. drawn: smallest first."""
+def _disjoint(drawn: list[Region], is_unchanged: Callable[[shapely.Geometry], bool]) -> list[Region]:
+    """Share out overlaps, and fill holes but those that hold unchanged ground. drawn: smallest first."""
     done: list[Region] = []
     for n, region in enumerate(drawn):
-        area = _filled(region.area)
-        others = [one.area for one in done] + [one.area for one in drawn[:n]]
-        # What a larger one holds beyond the overlap may lie in a hole that was filled here.
-        others += [shapely.difference(one.area, region.area) for one in drawn[n + 1 :]]
-        if others:
-            area = shapely.difference(area, shapely.union_all(others))
+        smaller = shapely.union_all([one.area for one in done])
+        others = shapely.union_all([smaller, *(one.area for one in drawn[n + 1 :])])
+        holes = shapely.get_parts(shapely.difference(_holes(region.area), others))
+        area = shapely.difference(region.area, smaller)
+        area = shapely.union_all([area, *(hole for hole in holes if not is_unchanged(hole))])
         if not area.is_empty:
             done.append(Region(region.sign, area))
     return done
 
 
-def _filled(area: shapely.Geometry) -> shapely.Geometry:
-    return shapely.union_all([shapely.Polygon(part.exterior) for part in shapely.get_parts(area)])
+def _holes(area: shapely.Geometry) -> shapely.Geometry:
+    rings = [ring for part in shapely.get_parts(area) for ring in part.interiors]
+    return shapely.union_all([shapely.Polygon(ring) for ring in rings])

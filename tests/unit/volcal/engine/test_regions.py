@@ -51,10 +51,30 @@ def test_a_heap_inside_a_ring_of_cut_keeps_its_ground(heap_radius):
     assert len(regions) == 2
     union = shapely.union_all([one.area for one in regions])
     assert union.area == pytest.approx(sum(one.area.area for one in regions), rel=1e-9)
-    # The unchanged gap between them is the ring's hole.
-    assert shapely.Point(30, 30).buffer(14).difference(union).area < 1e-6
     (heap,) = (one for one in regions if one.sign == 1)
     assert heap.area.contains(shapely.Point(30, 30).buffer(heap_radius - 0.5))
+
+
+def test_unchanged_ground_inside_a_ring_of_cut_is_no_part_of_it():
+    xy = lattice()
+    trench = within(xy, 30, 30, 20) & ~within(xy, 30, 30, 17)
+    noise = np.random.default_rng(1).normal(scale=0.05, size=len(xy))
+
+    (region,) = found(xy, np.where(trench, -1.0, 0.0) + noise, min_cores=8)
+
+    assert not region.area.intersects(shapely.Point(30, 30).buffer(13))
+    assert region.area.area == pytest.approx(np.pi * (21.5**2 - 15.5**2), rel=0.15)
+
+
+@pytest.mark.parametrize("inner", [-0.05, np.nan])
+def test_a_hole_that_is_shallow_or_unknown_belongs_to_the_pit_around_it(inner):
+    xy = lattice()
+    distance = np.where(within(xy, 30, 30, 20), -1.0, 0.0)
+    distance[within(xy, 30, 30, 8)] = inner
+
+    (region,) = found(xy, distance)
+
+    assert region.area.contains(shapely.Point(30, 30).buffer(20))
 
 
 def test_scattered_false_alarms_are_no_region():
