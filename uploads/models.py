@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 PARTIAL = "partial"
 FINAL = "final;"
@@ -100,6 +101,11 @@ class Upload(models.Model):
     @property
     def is_whole(self) -> bool:
         return self.length is not None and self.offset == self.length
+
+    @property
+    def is_arriving(self) -> bool:
+        """Whether a request holds it now; only for people to read, since a client may be gone without a word."""
+        return self.hold_expires_at is not None and self.hold_expires_at > timezone.now()
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -26,9 +26,10 @@ function say(label, words, share) {
 }
 
 function size(bytes) {
-  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
-  if (bytes >= 1e6) return `${(bytes / 1e6).toFixed(1)} MB`;
-  return bytes >= 1e3 ? `${Math.ceil(bytes / 1e3)} kB` : `${bytes} bytes`;
+  // As the server writes sizes.
+  if (bytes < 1024) return `${bytes} bytes`;
+  const step = Math.min(3, Math.floor(Math.log2(bytes) / 10));
+  return `${(bytes / 1024 ** step).toFixed(1)}\u00a0${["KB", "MB", "GB"][step - 1]}`;
 }
 
 function isDone(label) {

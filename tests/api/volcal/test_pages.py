@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from tests.api.pages.test_pages import Markup, policy_of
 from tests.surveys import fresh, make_survey, measure, send, status_of, upload_of
 from tests.workbench.rows import make_user
+from uploads.holds import Hold
 from volcal.models import Survey
 
 pytestmark = pytest.mark.django_db
@@ -71,6 +72,18 @@ def test_the_page_of_a_waiting_survey_shows_how_far_each_file_is(browser, ada):
     assert 'data-length="3000" data-offset="3000" data-done' in html
     assert 'data-length="" data-offset="2000"' in html
     assert f"http://testserver:1080/files/{upload_of(survey, 'shp').pk}" in html
+
+
+def test_the_state_of_a_waiting_survey_says_which_file_a_client_is_sending(browser, ada):
+    survey = make_survey(ada, with_files=False)
+    send(upload_of(survey, "pre"), b"x" * 2000, is_last=False)
+
+    with Hold.take(upload_of(survey, "pre").pk):
+        while_sent = browser.get(f"/surveys/{survey.task_id}/state?seen=waiting").content.decode()
+    afterwards = browser.get(f"/surveys/{survey.task_id}/state?seen=waiting").content.decode()
+
+    assert "2.0\N{NO-BREAK SPACE}KB are here; a client is sending more." in while_sent
+    assert "2.0\N{NO-BREAK SPACE}KB are here; choose the file again to go on." in afterwards
 
 
 def test_an_error_says_where_why_and_how_to_go_on(browser, ada, engine):
