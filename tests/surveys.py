@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import TestCase
 
@@ -123,3 +124,9 @@ def measure(survey: Survey) -> Survey:
 def status_of(survey: Survey) -> str:
     survey = fresh(survey)
     return survey.status(survey.missing()).value
+
+
+def work_folders() -> list[str]:
+    """List the folders that surveys have on this machine."""
+    root = Path(settings.VAR_DIR) / "work"
+    return [path.name for path in root.iterdir()] if root.is_dir() else []

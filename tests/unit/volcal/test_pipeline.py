@@ -1,25 +1,17 @@
-"""Stages as child processes: how they run, end, and are ended."""
+"""Surveys in the queue: how their stages run, wait, fail and begin again."""
 
 from __future__ import annotations
 
 import errno
-import os
-import signal
 import threading
-from uuid import uuid4
 
 import pytest
 from django.db import connection
-from django.utils.module_loading import import_string
-from django_q.conf import Conf
-from django_q.models import Schedule
-from django_q.signals import post_spawn
 
 from jobs import lanes
-from jobs.models import JobItem, Lane
-from jobs.pipelines import Cancelled, Permanent, RetryLater
+from jobs.models import JobItem
 from jobs.states import ItemStatus
-from tests.surveys import assert_gone, fresh, lives, make_survey, measure, status_of, upload_of
+from tests.surveys import assert_gone, fresh, make_survey, measure, status_of, upload_of, work_folders
 from tests.workbench.rows import make_due, statuses, wait_until
 from uploads import storage
 from volcal import stageprocess, workfolders
@@ -27,11 +19,6 @@ from volcal.engine.stages import STAGES
 from volcal.models import ProductKind
 from volcal.states import failure_of, reason_of, stages_of
 from volcal.workfolders import WorkFolder
-
-
-def folders(settings) -> list[str]:
-    root = settings.VAR_DIR / "work"
-    return [path.name for path in root.iterdir()] if root.is_dir() else []
 
 
 @pytest.fixture
@@ -55,7 +42,7 @@ def in_background():
         assert not thread.is_alive()
 
 
-def test_the_stages_run_in_their_order_and_leave_results(ada, engine, settings):
+def test_the_stages_run_in_their_order_and_leave_results(ada, engine):
     survey = measure(make_survey(ada, parameters={"core_spacing": 4}))
 
     assert engine.runs() == list(STAGES)
@@ -70,10 +57,10 @@ def test_the_stages_run_in_their_order_and_leave_results(ada, engine, settings):
     assert region.picture.kind == ProductKind.PICTURE
     with storage.open_whole(survey.products.get(name="regions").key) as file:
         assert file.read() == b'{"type": "FeatureCollection", "features": []}'
-    assert folders(settings) == []
+    assert work_folders() == []
 
 
-def test_a_refusal_names_the_file_and_is_not_tried_again(ada, engine, settings):
+def test_a_refusal_names_the_file_and_is_not_tried_again(ada, engine):
     engine.plan(load={"do": "refuse", "code": "not_a_cloud", "detail": "This is no LAS file.", "label": "post"})
 
     survey = measure(make_survey(ada))
@@ -81,17 +68,17 @@ def test_a_refusal_names_the_file_and_is_not_tried_again(ada, engine, settings):
     assert engine.runs() == ["load"]
     assert (survey.job.status, statuses(survey.job)) == ("failed", ["failed"] * 5)
     assert (failure_of(survey.job).error_code, reason_of(survey.job)) == ("not_a_cloud", "post: This is no LAS file.")
-    assert folders(settings) == []
+    assert work_folders() == []
 
 
-def test_a_late_refusal_fails_the_whole_survey(ada, engine, settings):
+def test_a_late_refusal_fails_the_whole_survey(ada, engine):
     engine.plan(measure={"do": "refuse", "code": "no_ground", "detail": "No stable ground."})
 
     survey = measure(make_survey(ada))
 
     assert (survey.job.status, status_of(survey)) == ("failed", "error")
     assert (survey.summary, survey.regions.count()) == (None, 0)
-    assert folders(settings) == []
+    assert work_folders() == []
 
 
 @pytest.mark.parametrize(
@@ -119,11 +106,11 @@ def test_a_bug_of_the_engine_is_logged_with_its_trace(ada, engine, caplog):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stage_that_died_is_tried_again_and_nothing_before_it(ada, engine, settings):
+def test_a_stage_that_died_is_tried_again_and_nothing_before_it(ada, engine):
     engine.plan(compare={"do": "crash", "times": 1})
     survey = measure(make_survey(ada))
     assert JobItem.objects.get(job=survey.job, seq=2).error_code == "crashed"
-    assert folders(settings) == [str(survey.job.job_id)]
+    assert work_folders() == [str(survey.job.job_id)]
 
     make_due()
     survey = measure(survey)
@@ -149,20 +136,6 @@ def test_files_that_find_no_room_wait_for_it(ada, engine, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_guardian_that_died_between_two_stages_costs_no_attempt(ada, engine):
-    survey = make_survey(ada)
-    run_stage("load", survey)
-    (guardian,) = engine.guardians()
-
-    os.kill(guardian, signal.SIGKILL)
-    survey = measure(survey)
-
-    assert status_of(survey) == "done"
-    assert {item.attempts for item in JobItem.objects.filter(job=survey.job)} == {1}
-    assert guardian not in engine.guardians()[1:]
-
-
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("do", "code", "attempts", "words"),
     [("orphan", "crashed", 1, "died"), ("fill", "disk_full", 0, "The disk has no room")],
@@ -184,7 +157,7 @@ def test_a_stage_that_came_to_nothing_by_chance_is_tried_again(ada, engine, do, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stage_that_dies_each_time_ends_the_survey(ada, engine, settings):
+def test_a_stage_that_dies_each_time_ends_the_survey(ada, engine):
     engine.plan(compare={"do": "crash", "times": 99})
     survey = make_survey(ada)
 
@@ -193,7 +166,7 @@ def test_a_stage_that_dies_each_time_ends_the_survey(ada, engine, settings):
         make_due()
 
     assert (engine.runs().count("compare"), status_of(survey)) == (3, "error")
-    assert folders(settings) == []
+    assert work_folders() == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -259,7 +232,7 @@ def test_progress_within_a_stage_is_seen_while_it_runs(ada, engine, in_backgroun
 
 
 @pytest.mark.django_db(transaction=True)
-def test_cancel_ends_the_child_with_its_own_children_and_clears_up(ada, engine, settings, in_background, monkeypatch):
+def test_cancel_ends_the_child_with_its_own_children_and_clears_up(ada, engine, in_background, monkeypatch):
     monkeypatch.setattr(stageprocess, "GRACE_SECONDS", 0.5)  # this child ignores TERM
     engine.plan(load={"do": "hang"})
     survey = make_survey(ada)
@@ -271,18 +244,18 @@ def test_cancel_ends_the_child_with_its_own_children_and_clears_up(ada, engine, 
 
     assert_gone([*engine.pids(), *engine.guardians(), engine.grandchild()])
     assert status_of(survey) == "killed"
-    assert folders(settings) == []
+    assert work_folders() == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_cancelled_survey_that_no_worker_holds_leaves_no_folder(ada, engine, settings):
+def test_a_cancelled_survey_that_no_worker_holds_leaves_no_folder(ada, engine):
     engine.plan(compare={"do": "crash", "times": 1})
     survey = measure(make_survey(ada))
-    assert folders(settings) != []
+    assert work_folders() != []
 
     fresh(survey).job.cancel(by=ada)
 
-    assert folders(settings) == []
+    assert work_folders() == []
 
 
 def test_a_folder_in_use_is_waited_for_without_an_attempt(ada, engine):
@@ -295,170 +268,3 @@ def test_a_folder_in_use_is_waited_for_without_an_attempt(ada, engine):
     make_due()
 
     assert status_of(measure(survey)) == "done"
-
-
-def test_a_child_keeps_the_folder_until_it_ends(ada, engine, settings):
-    job_id = make_survey(ada).job.job_id
-    import subprocess
-
-    with workfolders.opened(job_id) as folder:
-        child = subprocess.Popen(["/bin/sleep", "600"], pass_fds=[folder.lock])
-    try:
-        with pytest.raises(workfolders.FolderBusy), workfolders.opened(job_id):
-            pass
-    finally:
-        child.kill()
-        child.wait()
-    with workfolders.opened(job_id):
-        assert folders(settings) == [str(job_id)]
-
-
-def test_the_guardian_sees_none_of_our_secrets(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-
-    assert not set(stageprocess._environment()) - {
-        "PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED"
-    }  # fmt: skip
-
-
-def test_the_folder_is_free_while_the_guardian_waits(ada, engine):
-    survey = make_survey(ada)
-
-    run_stage("load", survey)
-
-    assert lives(*engine.guardians())
-    with workfolders.opened(survey.job.job_id):
-        pass
-
-
-def test_a_thread_takes_its_guardian_along(ada, engine):
-    survey = make_survey(ada)
-    run_stage("load", survey)
-
-    thread = threading.Thread(target=run_stage, args=("align", survey))
-    thread.start()
-    thread.join()
-    run_stage("compare", survey)
-
-    ours, theirs, again = engine.guardians()
-    assert ours == again != theirs
-    assert_gone([theirs])
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_fork_of_a_worker_starts_its_own_guardian(ada, engine):
-    survey = make_survey(ada)
-    run_stage("load", survey)
-
-    os.waitpid(forked_to_run("align", survey), 0)
-    run_stage("compare", survey)
-
-    ours, theirs, again = engine.guardians()
-    assert ours == again != theirs
-    assert_gone([theirs])
-
-
-def forked_to_run(stage, survey):
-    connection.close()
-    fork = os.fork()
-    if fork == 0:
-        try:
-            run_stage(stage, survey)
-        finally:
-            os._exit(0)
-    return fork
-
-
-def run_stage(stage, survey, *, stopped=lambda: False, deadline_seconds=30.0):
-    heard = []
-    with workfolders.opened(survey.job.job_id) as folder:
-        stageprocess.run(
-            stage,
-            folder,
-            deadline_seconds=deadline_seconds,
-            report=lambda share, detail: heard.append((share, detail)),
-            stopped=stopped,
-        )
-    return heard
-
-
-def test_a_stage_past_its_deadline_is_ended(ada, engine, monkeypatch):
-    monkeypatch.setattr(stageprocess, "GRACE_SECONDS", 0.3)
-    engine.plan(load={"do": "hang"})
-
-    with pytest.raises(Permanent) as outcome:
-        run_stage("load", make_survey(ada), deadline_seconds=0.3)
-
-    assert outcome.value.code == "deadline"
-    assert_gone([*engine.pids(), *engine.guardians(), engine.grandchild()])
-
-
-def test_a_stage_that_is_not_wanted_is_cancelled(ada, engine, monkeypatch):
-    monkeypatch.setattr(stageprocess, "GRACE_SECONDS", 0.3)
-    engine.plan(load={"do": "hang"})
-
-    with pytest.raises(Cancelled):
-        run_stage("load", make_survey(ada), stopped=lambda: bool(engine.grandchild()))
-
-    assert_gone([*engine.pids(), *engine.guardians(), engine.grandchild()])
-
-
-def test_a_stage_killed_from_outside_may_try_again(ada, engine):
-    engine.plan(load={"do": "crash", "times": 1})
-
-    with pytest.raises(RetryLater) as outcome:
-        run_stage("load", make_survey(ada))
-
-    assert outcome.value.code == "crashed"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_child_dies_with_its_worker(ada, engine):
-    """A worker that is killed takes the running stage along, so that another may begin it anew."""
-    engine.plan(load={"do": "wait"})
-    survey = make_survey(ada)
-    worker = forked_to_run("load", survey)
-    (pid,) = wait_until(engine.pids, what="the child")
-    (guardian,) = engine.guardians()
-
-    os.kill(worker, 9)
-    os.waitpid(worker, 0)
-
-    assert_gone([pid, guardian])
-
-
-def test_sweeping_leaves_alone_what_is_still_open(ada, engine, settings):
-    survey = make_survey(ada)
-    with workfolders.opened(survey.job.job_id):
-        pass
-    (settings.VAR_DIR / "work" / "something").mkdir()
-
-    workfolders.sweep()
-
-    assert folders(settings) == [str(survey.job.job_id)]
-    assert Lane.objects.filter(token__isnull=False).count() == 0
-
-
-def test_a_worker_of_the_heavy_cluster_begins_with_sweeping_its_machine(db, settings, monkeypatch):
-    left = settings.VAR_DIR / "work" / str(uuid4())
-    left.mkdir(parents=True)
-
-    for cluster in ("default", "vision"):
-        monkeypatch.setattr(Conf, "CLUSTER_NAME", cluster)
-        post_spawn.send(sender="django_q", proc_name="worker")
-        assert left.exists()
-    monkeypatch.setattr(Conf, "CLUSTER_NAME", "heavy")
-    post_spawn.send(sender="django_q", proc_name="worker")
-
-    assert not left.exists()
-
-
-def test_the_heavy_cluster_sweeps_by_schedule(db, settings):
-    left = settings.VAR_DIR / "work" / str(uuid4())
-    left.mkdir(parents=True)
-    schedule = Schedule.objects.get(name="sweep work folders")
-
-    import_string(schedule.func)()
-
-    assert (schedule.cluster, schedule.minutes, schedule.repeats) == ("heavy", 1, -1)
-    assert not left.exists()
