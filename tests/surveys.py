@@ -14,7 +14,8 @@ from django.test import TestCase
 
 from jobs.admission import admit
 from jobs.clusters import Cluster, QueueName
-from tests.workbench.rows import wait_until, work
+from tests.workbench.rows import work
+from tests.workbench.waiting import wait_until
 from uploads.finishing import finish
 from uploads.holds import Hold
 from uploads.models import Upload

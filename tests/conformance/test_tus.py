@@ -20,8 +20,8 @@ import pytest
 import requests
 
 from tests.conformance.conftest import Server
-from tests.faults.desk import wait_until
 from tests.workbench.tus import Wire
+from tests.workbench.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 Test = TypeVar("Test", bound=Callable[..., None])

@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.steps import ask
-from tests.faults.desk import wait_until
 from tests.faults.test_surveys import SurveyDesk
 from tests.scenes import scene
+from tests.workbench.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

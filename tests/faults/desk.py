@@ -8,12 +8,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psutil
 import psycopg
@@ -23,15 +22,6 @@ from orchestrator.deathsig import die_with
 PROJECT = Path(__file__).resolve().parents[2]
 # What the test run itself was given must not reach the desk under test.
 _HIDDEN = {"DATABASE_URL", "DATABASE_DIRECT_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PORT", "HOST", "DRAIN_FILE"}
-
-
-def wait_until(condition: Callable[[], Any], *, seconds: float = 90) -> Any:
-    """Ask again and again until the answer is no empty one; returns it."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.05)
-    return found
 
 
 def lives(process: psutil.Process) -> bool:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deathsig import die_with
-from tests.faults.desk import PROJECT, temporary_folder, wait_until
+from tests.faults.desk import PROJECT, temporary_folder
 from tests.faults.test_queue import Bench
+from tests.workbench.waiting import wait_until
 
 pytestmark = [
     pytest.mark.faults,

@@ -16,9 +16,10 @@ from pytest_httpserver import HTTPServer
 from websockets.exceptions import WebSocketException
 from werkzeug import Request, Response
 
-from tests.faults.desk import free_port, temporary_folder, wait_until
+from tests.faults.desk import free_port, temporary_folder
 from tests.faults.test_queue import Bench
 from tests.workbench.viewer import Viewer
+from tests.workbench.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -20,7 +20,8 @@ import psutil
 import psycopg
 import pytest
 
-from tests.faults.desk import PROJECT, Desk, temporary_folder, wait_until
+from tests.faults.desk import PROJECT, Desk, temporary_folder
+from tests.workbench.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

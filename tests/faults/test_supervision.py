@@ -16,7 +16,8 @@ import pytest
 from django.conf import settings
 
 from orchestrator.postgres import Postgres
-from tests.faults.desk import Desk, lives, temporary_folder, wait_until
+from tests.faults.desk import Desk, lives, temporary_folder
+from tests.workbench.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -18,9 +18,10 @@ import psutil
 import pytest
 from tusclient.client import TusClient
 
-from tests.faults.desk import Desk, free_port, lives, temporary_folder, wait_until
+from tests.faults.desk import Desk, free_port, lives, temporary_folder
 from tests.scenes import Files, Scene, scene
 from tests.workbench import weed
+from tests.workbench.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

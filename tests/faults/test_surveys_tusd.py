@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.faults.desk import Desk, free_port, temporary_folder, wait_until
+from tests.faults.desk import Desk, free_port, temporary_folder
 from tests.workbench.tusd import Tusd
+from tests.workbench.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

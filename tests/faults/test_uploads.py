@@ -17,8 +17,8 @@ import psycopg
 import pytest
 import requests
 
-from tests.faults.desk import wait_until
 from tests.workbench.tus import Answer, Service, Wire, database
+from tests.workbench.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

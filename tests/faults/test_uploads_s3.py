@@ -14,10 +14,10 @@ import requests
 from botocore.config import Config
 from tusclient.client import TusClient
 
-from tests.faults.desk import wait_until
 from tests.faults.test_uploads import OCTETS, TUS, begin, head, resume
 from tests.workbench import weed
 from tests.workbench.tus import Service, database
+from tests.workbench.waiting import wait_until
 from tests.workbench.weed import Weed
 
 pytestmark = [

@@ -19,7 +19,8 @@ import psycopg
 import pytest
 
 from orchestrator.postgres import Postgres
-from tests.faults.desk import PROJECT, temporary_folder, wait_until
+from tests.faults.desk import PROJECT, temporary_folder
+from tests.workbench.waiting import wait_until
 
 ROUNDS = 3
 PROCRASTINATE_APP = "tests.performance.procrastinate_app.app"

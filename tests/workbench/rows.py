@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -78,13 +77,3 @@ def make_due() -> None:
     """Let every backoff be over."""
     JobItem.objects.filter(run_after__isnull=False).update(run_after=Now() - timedelta(seconds=1))
     OrmQ.objects.update(lock=Now() - timedelta(seconds=1))
-
-
-def wait_until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "the condition") -> Any:
-    """Ask again and again until it is so; a test that waits longer than `seconds` is broken."""
-    ends_at = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > ends_at:
-            raise AssertionError(f"Waited {seconds} s in vain for {what}.")
-        time.sleep(0.05)
-    return found

@@ -18,7 +18,8 @@ from tests.captions import (
     make_provider,
     picture_bytes,
 )
-from tests.workbench.rows import make_user, wait_until, work
+from tests.workbench.rows import make_user, work
+from tests.workbench.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 

@@ -17,8 +17,9 @@ from jobs.models import EventStream, Job, JobEvent, JobItem
 from jobs.states import EventType
 from orchestrator import access
 from orchestrator.models import ApiToken
-from tests.workbench.rows import make_job, make_user, wait_until
+from tests.workbench.rows import make_job, make_user
 from tests.workbench.viewer import Viewer
+from tests.workbench.waiting import wait_until
 from tests.workbench.web import web
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]

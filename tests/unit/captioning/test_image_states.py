@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from captioning.models import Caption, Image
 from tests.captions import make_caption, make_dataset, make_image, make_perspective
-from tests.workbench.rows import wait_until
+from tests.workbench.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 

@@ -17,7 +17,8 @@ from werkzeug import Request, Response
 from jobs import broker, outbox
 from jobs.models import BrokerDelivery, EventStream, JobEvent
 from jobs.states import EventType
-from tests.workbench.rows import make_job, wait_until
+from tests.workbench.rows import make_job
+from tests.workbench.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = "between-us"

@@ -11,7 +11,8 @@ from django.db.models.functions import Now
 from jobs import connections, outbox
 from jobs.models import EventStream, Job, JobEvent, JobItem
 from jobs.states import EventType
-from tests.workbench.rows import make_job, wait_until, work
+from tests.workbench.rows import make_job, work
+from tests.workbench.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

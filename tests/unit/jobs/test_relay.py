@@ -10,7 +10,8 @@ from jobs import canary
 from jobs.models import EventStream, Job, JobEvent
 from jobs.relay import Relay
 from jobs.states import EventType
-from tests.workbench.rows import make_job, wait_until
+from tests.workbench.rows import make_job
+from tests.workbench.waiting import wait_until
 from tests.workbench.web import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)

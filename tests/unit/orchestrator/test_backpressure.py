@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.workbench.flood import SIZE
-from tests.workbench.rows import wait_until
+from tests.workbench.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[3]
 # What kernels keep for a connection on both sides, generously.

@@ -6,14 +6,14 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from orchestrator.postgres import Postgres, PostgresUnavailable
+from tests.workbench.waiting import wait_until
 
 PROGRAMS = Path(os.environ["POSTGRES_BIN"]) if os.environ.get("POSTGRES_BIN") else None
 IS_ROOT = os.geteuid() == 0
@@ -21,13 +21,6 @@ IS_ROOT = os.geteuid() == 0
 
 def make_server(folder: Path) -> Postgres:
     return Postgres(folder, programs=PROGRAMS, settings={"fsync": "off"})
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.02)
 
 
 def count_rows(server: Postgres) -> int:

@@ -12,7 +12,8 @@ from jobs import lanes
 from jobs.models import JobItem
 from jobs.states import ItemStatus
 from tests.surveys import assert_gone, fresh, make_survey, measure, status_of, upload_of, work_folders
-from tests.workbench.rows import make_due, statuses, wait_until
+from tests.workbench.rows import make_due, statuses
+from tests.workbench.waiting import wait_until
 from uploads import storage
 from volcal import stageprocess, workfolders
 from volcal.engine.stages import STAGES

@@ -12,7 +12,7 @@ from django.db import connection
 from jobs.models import JobItem
 from jobs.pipelines import Cancelled, Permanent, RetryLater
 from tests.surveys import assert_gone, lives, make_survey, measure, status_of
-from tests.workbench.rows import wait_until
+from tests.workbench.waiting import wait_until
 from volcal import stageprocess, workfolders
 
 
