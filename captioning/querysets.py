@@ -146,10 +146,12 @@ class ProviderQuerySet(models.QuerySet):
         return self.filter(is_enabled=True)
 
     def in_order_of_choice(self) -> ProviderQuerySet:
-        """Sort as a job without a provider tries them: the oldest first, local vision after all that know language."""
+        """Sort as a job without a provider tries them: the oldest first, local vision after all that know language, and
+        last those that failed when they were last tested."""
         from .models import ProviderKind
 
-        return self.order_by(Case(When(kind=ProviderKind.LOCAL_VISION, then=1), default=0), "id")
+        turn = Case(When(last_probe__success=False, then=2), When(kind=ProviderKind.LOCAL_VISION, then=1), default=0)
+        return self.order_by(turn, "id")
 
 
 class CaptionQuerySet(models.QuerySet):

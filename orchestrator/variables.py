@@ -78,7 +78,12 @@ VARIABLES = (
     Variable(
         _TIMES, "SOCKET_RECHECK_SECONDS", "15", "Between two looks at whether a websocket's user may still listen."
     ),
-    Variable(_PROVIDERS, "DEFAULT_PROVIDER", "(first that can answer)", "Provider of jobs that name none."),
+    Variable(
+        _PROVIDERS,
+        "DEFAULT_PROVIDER",
+        "(first that can answer)",
+        "Provider of jobs that name none; else one whose last test failed is the last choice.",
+    ),
     Variable(_PROVIDERS, "OPENAI_API_KEY", "(none)", "Makes the provider `openai`.", is_secret=True),
     Variable(_PROVIDERS, "OPENAI_MODEL", "(the provider's)", "Its model."),
     Variable(_PROVIDERS, "ANTHROPIC_API_KEY", "(none)", "Makes the provider `anthropic`.", is_secret=True),

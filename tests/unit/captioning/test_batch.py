@@ -206,6 +206,17 @@ def test_else_the_first_that_is_enabled_and_can_answer(ada, dataset, plain):
     assert batch.draft(body(), ada).job.config["provider"] == "third"
 
 
+def test_one_that_failed_when_it_was_tested_is_the_last_choice(ada, dataset, plain):
+    Provider.objects.update(last_probe={"success": False})
+    make_provider(name="untested")
+
+    assert batch.draft(body(), ada).job.config["provider"] == "untested"
+
+    Provider.objects.filter(name="untested").update(is_enabled=False)
+
+    assert batch.draft(body(), ada).job.config["provider"] == "remote"
+
+
 def test_workers_elsewhere_need_no_provider(ada, dataset, plain):
     Provider.objects.all().delete()
 
