@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import InterfaceError, OperationalError
-
 from jobs.clusters import Cluster
 from jobs.creation import JobDraft, create
 from jobs.models import JobItem
@@ -103,8 +101,6 @@ class ImportPipeline:
                 raise Permanent(refusal.detail, code="dataset_gone") from None
             except StoreUnavailable as fault:
                 raise Outage(fault.detail, code="store_away", after_seconds=fault.retry_after) from fault
-            except (OperationalError, InterfaceError) as fault:
-                raise Outage(str(fault), code="database_away") from fault
             else:
                 (taken if result.created else present).append(result.image.pk)
         return Result({"taken": taken, "present": present, "refused": refused})

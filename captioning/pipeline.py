@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from jobs.clusters import Cluster
 from jobs.models import Executor, Job
@@ -174,8 +173,6 @@ def _outcomes() -> Iterator[None]:
         raise Permanent(refusal.detail, code="bad_picture") from refusal
     except storage.StoreUnavailable as fault:
         raise Outage(fault.detail, code="store_away", after_seconds=fault.retry_after) from fault
-    except (OperationalError, InterfaceError) as fault:
-        raise Outage(str(fault), code="database_away") from fault
 
 
 def _version(item: WorkItem) -> PerspectiveVersion:

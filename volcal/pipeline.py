@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from jobs.clusters import Cluster
 from jobs.models import Job, JobItem
@@ -59,8 +58,6 @@ class SurveyPipeline:
             raise Permanent(f"The engine left an unusable result: {fault}", code="engine") from fault
         except StoreUnavailable as fault:
             raise Outage(fault.detail, code="store_away", after_seconds=fault.retry_after) from fault
-        except (OperationalError, InterfaceError) as fault:
-            raise Outage(str(fault), code="database_away") from fault
         except Cancelled:
             _clear_if_over(context.job)
             raise
