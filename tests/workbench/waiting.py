@@ -12,5 +12,5 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 90.0, what: str
     ends_at = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < ends_at, f"Waited {seconds} s in vain for {what}."
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks; nothing counts on its length
     return found

@@ -117,8 +117,7 @@ def _survey(request: HttpRequest, task_id: UUID) -> Survey:
 
 
 def _state_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
-    missing = shown.missing()
-    status = shown.status(missing)
+    status = shown.status(shown.missing())
     stages = stages_of(shown.job)
     cause = failure_of(shown.job) if shown.job is not None and status in (TaskStatus.ERROR, TaskStatus.KILLED) else None
     files = _files_context(shown, request) if status == TaskStatus.WAITING else {}
@@ -126,7 +125,6 @@ def _state_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
         "survey": shown,
         "job": Job.objects.with_position().filter(pk=shown.job_id).first(),
         "status": status.value,
-        "missing": [Label(label).label for label in missing],
         "stages": stages,
         "percent": 100 if status == TaskStatus.DONE else percent_of(stages),
         "stage": current_of(stages),
