@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -15,16 +13,12 @@ from orchestrator.problems import Conflict
 
 from .exchange import Request
 from .finishing import finish
-from .holds import LOOK_AGAIN_SECONDS, Hold, HoldLost, UploadBusy
+from .holds import LOOK_AGAIN_SECONDS, Hold, UploadBusy
 from .models import Upload
 from .protocol import UploadTooLarge
 from .reception import ClientGone, Reception, at_work_on
 from .sinks import ensure_room
 from .threads import in_database, slowly
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class OffsetMismatch(Conflict):
@@ -52,18 +46,21 @@ async def receive(request: Request, upload_id: UUID, *, offset: int) -> Upload:
             sha256 = await reception.run()
         except ClientGone:
             if reception.saved.is_whole:  # the client has sent all and went without waiting
-                await while_beating(hold, slowly(finish, hold))
+                with hold.beating():
+                    await slowly(finish, hold)
             raise
         upload = reception.saved
         if upload.is_whole:
-            upload = await while_beating(hold, slowly(finish, hold, sha256=sha256))
+            with hold.beating():
+                upload = await slowly(finish, hold, sha256=sha256)
         return upload
 
 
 async def finish_whole(upload_id: UUID) -> Upload:
     """Finish an upload that is whole: all its bytes came, but whoever brought the last was cut off before this."""
     async with held(upload_id) as hold:
-        return await while_beating(hold, slowly(finish, hold))
+        with hold.beating():
+            return await slowly(finish, hold)
 
 
 @asynccontextmanager
@@ -74,18 +71,6 @@ async def held(upload_id: UUID) -> AsyncIterator[Hold]:
         yield hold
     finally:
         await asyncio.shield(in_database(hold.release))
-
-
-async def while_beating(hold: Hold, work: Awaitable[T]) -> T:
-    """Keep the lease while something long is done under it."""
-    task = asyncio.ensure_future(work)
-    while not (await asyncio.wait({task}, timeout=settings.UPLOAD_LEASE_SECONDS / 4))[0]:
-        try:
-            await in_database(hold.renew)
-        except HoldLost:
-            logger.warning("lease lost during long work", extra={"upload": hold.upload_id.hex[:8]})
-            break
-    return await task
 
 
 async def _take(upload_id: UUID) -> Hold:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from orchestrator.problems import Forbidden, Invalid, Problem
 
 from . import admission, concatenation, intake, rows
-from .arrival import finish_whole, held, receive, while_beating
+from .arrival import finish_whole, held, receive
 from .exchange import Reply, Request, expiry_of
 from .models import FINAL, PARTIAL, Upload
 from .protocol import Headers, UploadTooLarge
@@ -91,7 +91,8 @@ async def _join(request: Request, *, slot: Upload | None, owner: User | None) ->
     if not final.is_finished:
         ensure_room(final.length or 0)
         async with held(final.pk) as hold:
-            final = await while_beating(hold, slowly(concatenation.join, hold, part_ids))
+            with hold.beating():
+                final = await slowly(concatenation.join, hold, part_ids)
     return Reply(201, {"Location": request.address_of(final)} | expiry_of(final))
 
 

@@ -7,19 +7,26 @@ client is long gone; a new one therefore asks the holder to let go, and only a h
 from __future__ import annotations
 
 import json
+import logging
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from orchestrator.problems import NotFound, Problem
 
 from .models import Upload
+
+logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 0.1
 
@@ -34,8 +41,11 @@ class UploadMissing(NotFound):
     """There is no such upload"""
 
 
-class HoldLost(Exception):
-    """The lease ran out and somebody else writes now."""
+class HoldLost(UploadBusy):
+    """Another request has taken over this upload"""
+
+    def __init__(self) -> None:
+        super().__init__("Another request has taken over this upload; ask HEAD.", retry_after=1)
 
 
 class Hold:
@@ -107,6 +117,32 @@ class Hold:
         self._write(hold_expires_at=_lease_end(), **columns)
         self._ends_at = asked_at + settings.UPLOAD_LEASE_SECONDS
         return self.load()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Keep the lease while this block does something long: reading, joining or deleting whole files."""
+        is_over = threading.Event()
+        # The request's id goes along into the log. Nobody waits for the thread: after `release` it finds no row.
+        beat, name = copy_context().run, f"heart {self.upload_id.hex[:8]}"
+        threading.Thread(target=beat, args=(self._beat, is_over), name=name, daemon=True).start()
+        try:
+            yield
+        finally:
+            is_over.set()
+
+    def _beat(self, is_over: threading.Event) -> None:
+        while not is_over.wait(settings.UPLOAD_LEASE_SECONDS / 4):
+            try:
+                self.renew()
+            except HoldLost:
+                if not is_over.is_set():
+                    logger.warning("lease lost during long work", extra={"upload": self.upload_id.hex[:8]})
+                return
+            except (OperationalError, InterfaceError) as error:
+                # A lease that cannot be renewed runs out; until then the database may be back.
+                logger.warning("lease not renewed", extra={"upload": self.upload_id.hex[:8], "error": str(error)})
+            finally:
+                connection.close()
 
     def save_offset(self, offset: int, store_state: dict[str, Any]) -> Upload:
         """Write how much is safe now, but never more than the length, which another request may have set meanwhile."""

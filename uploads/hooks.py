@@ -113,7 +113,7 @@ def _post_finish(upload_id: UUID) -> None:
     if _of_tusd(upload_id).is_finished:
         return
     rows.living(upload_id)
-    with Hold.take(upload_id) as hold:
+    with Hold.take(upload_id) as hold, hold.beating():
         upload = tusd.catch_up(hold)
         if not upload.is_whole:
             logger.error("tusd has finished a file that is not in our store", extra={"upload": upload.log_name})

@@ -125,7 +125,7 @@ def close_slot(upload: Upload) -> bool:
         from . import tusd
 
         tusd.close(upload)  # before our hold: tusd may take longer to answer than that lasts
-    with Hold.take(upload.pk) as hold:
+    with Hold.take(upload.pk) as hold, hold.beating():
         upload = hold.load()
         if upload.is_at_tusd:
             upload = tusd.catch_up(hold)

@@ -96,8 +96,6 @@ class Reception:
         heart = asyncio.create_task(self._beat())
         try:
             await self._take_all()
-        except HoldLost:
-            raise UploadBusy("Another request has taken over this upload; ask HEAD.", retry_after=1) from None
         finally:
             heart.cancel()
             if _present.get(self.saved.pk) is self:
@@ -279,7 +277,7 @@ class Reception:
                 else:
                     upload = await in_database(self._hold.load)
             except HoldLost:
-                self.stop(UploadBusy("Another request has taken over this upload; ask HEAD.", retry_after=1))
+                self.stop(HoldLost())
                 return
             except Exception as error:
                 # A lease that cannot be renewed runs out; until then the database may be back.

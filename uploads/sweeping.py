@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from orchestrator.problems import Problem
 
 from .finishing import finish
-from .holds import Hold, HoldLost
+from .holds import Hold
 from .models import TUSD_FOLDER, Upload
 from .rows import remove_bytes
 
@@ -59,9 +59,9 @@ def _under_hold(upload: Upload, verb: Callable[[Hold], object]) -> None:
         hold = Hold.attempt(upload.pk, ask=False)
         if hold is None:
             return
-        with hold:
+        with hold, hold.beating():
             verb(hold)
-    except (Problem, HoldLost) as error:
+    except Problem as error:
         logger.warning("upload not swept", extra={"upload": upload.log_name, "error": str(error)})
     except Exception:
         logger.exception("upload not swept", extra={"upload": upload.log_name})

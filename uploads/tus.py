@@ -22,7 +22,7 @@ from . import admission, arrival, creation, intake, rows
 from .arrival import OffsetMismatch
 from .creation import UploadIsFinal
 from .exchange import Receive, Reply, Request, expiry_of
-from .holds import HoldLost, UploadBusy, UploadMissing
+from .holds import UploadMissing
 from .protocol import ALGORITHMS, EXTENSIONS, VERSION, Headers, UploadTooLarge, id_in
 from .reception import BodyStalled, ClientGone, Stopping, at_work_on
 from .storage import StoreUnavailable
@@ -182,8 +182,6 @@ def _problem_of(error: Exception, request: Request) -> Problem:
     match error:
         case Problem():
             return error
-        case HoldLost():
-            return UploadBusy("Another request has taken over this upload; ask HEAD.", retry_after=1)
         case OperationalError() | InterfaceError():
             logger.error("database away", exc_info=error)
             return problems.Unavailable("The database does not answer; ask HEAD and resume.", retry_after=2)
