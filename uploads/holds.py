@@ -24,6 +24,7 @@ from django.db.models.functions import Now
 
 from orchestrator.problems import NotFound, Problem
 
+from . import expiry
 from .models import Upload
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,10 @@ class Hold:
             if not cursor.rowcount:
                 raise HoldLost
         self._ends_at = asked_at + settings.UPLOAD_LEASE_SECONDS
-        return self.load()
+        upload = self.load()
+        if upload.slot_id is not None:
+            expiry.keep_slot_waiting(upload.slot_id)
+        return upload
 
     def release(self) -> None:
         """Let the next one write; the lease may have gone to somebody else already, or the row may be gone."""

@@ -6,19 +6,17 @@ How a finished upload is told: `uploads.signals.upload_finished` (docs/explanati
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from orchestrator.problems import Conflict
 
-from . import storage
+from . import expiry, storage
+from .expiry import keep_waiting as keep_waiting
+from .expiry import let_go as let_go
 from .finishing import finish
 from .holds import Hold, UploadMissing
 from .models import TUSD_FOLDER, Upload
@@ -62,15 +60,10 @@ def new_upload(**columns: object) -> Upload:
         if settings.TUS_SERVER == "built-in"
         else f"{TUSD_FOLDER}{upload_id}"
     )
-    defaults = {"id": upload_id, "key": key, "expires_at": expiry()}
+    defaults = {"id": upload_id, "key": key, "expires_at": expiry.from_now()}
     upload = Upload.objects.create(**defaults | columns)
     upload.refresh_from_db()
     return upload
-
-
-def expiry() -> Now:
-    """Return when an upload ends that gets no byte from now on."""
-    return Now() + timedelta(seconds=settings.UPLOAD_EXPIRE_SECONDS)  # type: ignore[return-value]
 
 
 def address_of(upload: Upload, request: HttpRequest) -> str:
@@ -91,25 +84,6 @@ def address_of(upload: Upload, request: HttpRequest) -> str:
         name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
         base = f"{request.scheme}://{name}:{settings.TUS_PORT}"
     return f"{base}{PATH}/{upload.id}"
-
-
-def keep_waiting(upload_ids: Iterable[UUID]) -> None:
-    """Let unfinished uploads expire no sooner than if a byte of them came now."""
-    _set_expiry(upload_ids, expiry(), finished_at=None, expires_at__isnull=False)
-
-
-def let_go(upload_ids: Iterable[UUID]) -> None:
-    """Give up slots, finished or not: the sweep removes their bytes, and their rows say that they are gone."""
-    _set_expiry(upload_ids, Now())
-
-
-def _set_expiry(upload_ids: Iterable[UUID], expires_at: Now, **which: object) -> None:
-    """Leave out those that somebody else has locked: they are finished or removed at this moment, and who does that may
-    in turn wait for what our caller holds."""
-    with transaction.atomic():
-        uploads = Upload.objects.filter(pk__in=list(upload_ids), removed_at=None, **which)
-        free = list(uploads.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
-        Upload.objects.filter(pk__in=free).update(expires_at=expires_at)
 
 
 def close_slot(upload: Upload) -> bool:

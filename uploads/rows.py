@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from orchestrator.problems import Forbidden, Invalid, Problem, TooLarge
 
-from . import intake
+from . import expiry, intake
 from .holds import Hold
 from .models import Upload
 from .protocol import UploadTooLarge
@@ -67,6 +67,8 @@ def create(*, owner: User | None, length: int | None, metadata_header: str, conc
         concat=concat,
         max_size=slot.max_size if slot is not None else settings.UPLOAD_MAX_BYTES,
     )
+    if slot is not None:
+        expiry.keep_slot_waiting(slot.pk)
     logger.info("upload created", extra={"upload": upload.log_name, "bytes": length})
     return upload
 

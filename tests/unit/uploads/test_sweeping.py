@@ -4,7 +4,8 @@ import pytest
 from django.apps import apps
 from django.db.models.functions import Now
 
-from uploads import intake, storage
+from uploads import intake, rows, storage
+from uploads.finishing import finish
 from uploads.holds import Hold
 from uploads.models import Upload
 from uploads.sinks import sink_of
@@ -19,7 +20,10 @@ def _own_folder(settings, tmp_path):
 
 
 def make_upload(content: bytes = b"bytes", **columns: object) -> Upload:
-    upload = intake.new_upload(**{"max_size": 100} | columns)
+    return send(intake.new_upload(**{"max_size": 100} | columns), content)
+
+
+def send(upload: Upload, content: bytes) -> Upload:
     with Hold.take(upload.pk) as hold, sink_of(hold.load()) as sink:
         sink.append([content])
         return hold.save_offset(*sink.settle())
@@ -96,6 +100,41 @@ def test_one_that_cannot_be_swept_does_not_keep_the_others_waiting(settings, tmp
     lost.refresh_from_db()
     well.refresh_from_db()
     assert (lost.is_finished, well.is_finished) == (False, True)
+
+
+def test_parts_that_arrive_keep_their_slot_and_each_other():
+    slot = make_upload(b"", is_slot=True)
+    whole, other = (make_upload(slot=slot, concat="partial", length=length) for length in (5, 9))
+    with Hold.take(whole.pk) as hold:
+        finish(hold)
+    Upload.objects.update(expires_at=Now() + timedelta(seconds=5))
+
+    send(other, b"more")
+
+    assert not Upload.objects.filter(expires_at__lt=Now() + timedelta(hours=1)).exists()
+    slot.refresh_from_db()
+    assert slot.expires_at is not None
+
+
+def test_a_new_part_keeps_its_slot():
+    slot = make_upload(b"", is_slot=True)
+    Upload.objects.update(expires_at=Now() + timedelta(seconds=5))
+
+    rows.create(owner=None, length=10, metadata_header="", concat="partial", slot=slot)
+
+    assert not Upload.objects.filter(expires_at__lt=Now() + timedelta(hours=1)).exists()
+
+
+def test_a_part_that_arrives_late_does_not_bring_back_what_was_given_up():
+    slot = make_upload(b"", is_slot=True)
+    part = make_upload(slot=slot, concat="partial")
+    intake.let_go([slot.pk])
+
+    send(part, b"late")
+    sweep()
+
+    slot.refresh_from_db()
+    assert slot.removed_at is not None
 
 
 def test_a_worker_is_told_to_sweep():
