@@ -13,7 +13,7 @@ from django.db.models.functions import Least, Now
 
 from orchestrator.problems import Conflict, Invalid
 
-from . import intake, storage
+from . import intake, rows, storage
 from .finishing import finish
 from .holds import Hold
 from .models import Upload
@@ -32,8 +32,12 @@ class PartsUnfinished(Conflict):
 
 
 def plan(part_ids: Sequence[UUID], *, owner: User | None, concat: str, metadata_header: str) -> Upload:
-    """Make the row of a final upload. Raises Invalid, PartsUnfinished, UploadTooLarge."""
+    """Make the row of a final upload. Raises Invalid, PartsUnfinished, UploadTooLarge, QuotaReached.
+
+    It counts beside its parts: these stay a while, and one may be named often.
+    """
     length = _length_of(part_ids, settings.UPLOAD_MAX_BYTES)
+    rows.require_quota(owner, length)
     return intake.new_upload(
         owner=owner,
         concat=concat,

@@ -56,7 +56,7 @@ def living(upload_id: UUID) -> Upload:
 def create(*, owner: User | None, length: int | None, metadata_header: str, concat: str, slot: Upload | None) -> Upload:
     """Make the upload that a client asks for; with a slot, a part of it. Raises QuotaReached."""
     if slot is None:
-        _require_quota(owner, length or 0)
+        require_quota(owner, length or 0)
     elif slot.parts.filter(removed_at=None).count() >= MOST_PARTS_OF_SLOT:
         raise QuotaReached(f"An upload can have {MOST_PARTS_OF_SLOT} parts at most.")
     upload = intake.new_upload(
@@ -125,8 +125,11 @@ def remove_bytes(hold: Hold) -> None:
         upload_removed.send(Upload, upload=upload)
 
 
-def _require_quota(owner: User | None, n_bytes: int) -> None:
-    """Keep one user from filling the disk. Not exact under concurrency: two requests at once may pass together."""
+def require_quota(owner: User | None, n_bytes: int) -> None:
+    """Keep one user from filling the disk. Not exact under concurrency: two requests at once may pass together.
+
+    Raises QuotaReached.
+    """
     present = Upload.objects.filter(Q(expires_at__gt=Now()), owner=owner, is_slot=False, slot=None, removed_at=None)
     found = present.aggregate(n=Count("pk"), n_bytes=Sum(Greatest("offset", Coalesce("length", "offset"))))
     if found["n"] >= _MOST_OPEN or (found["n_bytes"] or 0) + n_bytes > settings.UPLOAD_QUOTA_BYTES:

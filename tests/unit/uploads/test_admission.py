@@ -9,6 +9,7 @@ from orchestrator.problems import Forbidden, Invalid, Unauthenticated
 from tests.workbench.rows import make_user
 from uploads import rows
 from uploads.admission import authorize, base_of
+from uploads.concatenation import plan
 from uploads.holds import UploadMissing
 from uploads.models import Upload
 from uploads.protocol import Headers
@@ -81,8 +82,8 @@ def test_addresses_begin_where_the_client_is(settings, configured, headers, base
     assert base_of({"scheme": "http"}, Headers([(n.encode(), v.encode()) for n, v in headers.items()])) == base
 
 
-def create(owner, length):
-    return rows.create(owner=owner, length=length, metadata_header="", concat="", slot=None)
+def create(owner, length, concat=""):
+    return rows.create(owner=owner, length=length, metadata_header="", concat=concat, slot=None)
 
 
 def test_one_user_cannot_fill_the_disk_and_others_are_not_touched_by_it(settings):
@@ -104,6 +105,17 @@ def test_what_has_expired_does_not_count(settings):
     Upload.objects.update(expires_at=Now())
 
     create(ada, 1000)
+
+
+def test_what_is_put_together_counts_as_often_as_its_parts_are_named(settings):
+    settings.UPLOAD_QUOTA_BYTES = 350
+    ada = make_user()
+    part = create(ada, 100, concat="partial")
+    Upload.objects.update(offset=100, sha256="0" * 64, finished_at=Now())
+
+    plan([part.pk] * 2, owner=ada, concat="final;", metadata_header="")
+    with pytest.raises(rows.QuotaReached):
+        plan([part.pk], owner=ada, concat="final;", metadata_header="")
 
 
 def test_an_address_of_nothing_is_missing():
