@@ -34,7 +34,7 @@ async def create(request: Request) -> Reply:
     upload = await in_database(
         rows.create, owner=owner, length=length, metadata_header=metadata, concat=concat, slot=None
     )
-    return await _created(request, upload)
+    return await _created(request, upload, is_new=True)
 
 
 async def post_to(request: Request, upload_id: UUID) -> Reply:
@@ -56,14 +56,14 @@ async def post_to(request: Request, upload_id: UUID) -> Reply:
             concat=PARTIAL,
             slot=upload,
         )
-        return await _created(request, part)
+        return await _created(request, part, is_new=True)
     upload = await in_database(rows.announce, upload_id, length=length, metadata_header=headers.metadata)
     # Bytes in this request are the first of the file; where some have arrived already, the client is told and goes on.
-    return await _created(request, upload, takes_body=upload.offset == 0 and not upload.is_finished)
+    takes_body = upload.offset == 0 and not upload.is_finished
+    return await _created(request, upload, is_new=False, takes_body=takes_body)
 
 
-async def _created(request: Request, upload: Upload, *, takes_body: bool = True) -> Reply:
-    is_new = upload.offset == 0 and not upload.is_slot
+async def _created(request: Request, upload: Upload, *, is_new: bool, takes_body: bool = True) -> Reply:
     if request.headers.has_body and takes_body:
         try:
             upload = await receive(request, upload.pk, offset=0)
