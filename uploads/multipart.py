@@ -46,7 +46,8 @@ class MultipartSink:
         self._part: BinaryIO | None = None
         self._n_part = self._n_tail  # bytes of the part that is being collected; the file's own position is boto's
         self._safe = (upload.offset, state)
-        self._part_bytes = max(_PART_BYTES, -(-(upload.length or upload.max_size) // _MOST_PARTS))
+        # Of max_size, which never changes: the length may be said when a part is half full already.
+        self._part_bytes = max(_PART_BYTES, -(-upload.max_size // _MOST_PARTS))
         self.position = upload.offset
 
     def append(self, pieces: Iterable[bytes]) -> None:

@@ -93,6 +93,17 @@ def test_small_chunks_need_no_part_each(service: Service, bucket: Any):
     assert_stored(service, bucket, slot)
 
 
+def test_a_length_that_comes_late_goes_on_with_parts_of_the_same_size(service: Service, bucket: Any):
+    slot = service.open_slot(max_size=200 * 2**30)  # so much needs parts of more than 8 MiB, CONTENT does not
+    first = requests.patch(slot, data=CONTENT[:10_000_000], headers=TUS | OCTETS | {"Upload-Offset": "0"}, timeout=60)
+
+    rest = {"Upload-Offset": "10000000", "Upload-Length": str(len(CONTENT))}
+    answer = requests.patch(slot, data=CONTENT[10_000_000:], headers=TUS | OCTETS | rest, timeout=60)
+
+    assert (first.status_code, answer.status_code) == (204, 204)
+    assert_stored(service, bucket, slot)
+
+
 def test_a_wrong_checksum_changes_nothing(service: Service, bucket: Any):
     slot = service.open_slot()
     first = requests.patch(slot, data=CONTENT[:9_000_000], headers=TUS | OCTETS | {"Upload-Offset": "0"}, timeout=60)
