@@ -42,7 +42,6 @@ class MultipartSink:
         self._multipart: str = state.get("multipart", "")
         self._parts: list[tuple[str, int]] = [(etag, size) for etag, size in state.get("parts", [])]
         self._n_tail: int = state.get("tail", 0)
-        self._tails: list[int] = state.get("tails", [])  # tails that were ever put, by the number of parts before them
         self._part: BinaryIO | None = None
         self._n_part = self._n_tail  # bytes of the part that is being collected; the file's own position is boto's
         self._safe = (upload.offset, state)
@@ -76,7 +75,6 @@ class MultipartSink:
         if self._part is not None:
             if self._n_part:
                 self._ask("put_object", Key=self._tail_key(len(self._parts)), Body=_read_again(self._part))
-                self._tails = sorted({*self._tails, len(self._parts)})
             self._n_tail = self._n_part
             self._safe = (self.position, self._state(n_tail=self._n_tail))
         return self._safe
@@ -163,14 +161,17 @@ class MultipartSink:
             "multipart": self._multipart,
             "parts": [list(part) for part in self._parts],
             "tail": n_tail,
-            "tails": self._tails,
         }
 
     def _clear_up(self) -> None:
         """Remove what S3 keeps beside the object, also what a crash kept us from writing down."""
-        for n_parts in self._tails:
-            self._ask("delete_object", Key=self._tail_key(n_parts))
         key = self._place["Key"]
+        is_more = True
+        while is_more:
+            tails = self._ask("list_objects_v2", Key=None, Prefix=f"{key}.tail-")
+            for tail in tails.get("Contents", []):
+                self._ask("delete_object", Key=tail["Key"])
+            is_more = tails.get("IsTruncated", False)
         begun = self._ask("list_multipart_uploads", Key=None, Prefix=key)
         for multipart in begun.get("Uploads", []):
             if multipart["Key"] == key:

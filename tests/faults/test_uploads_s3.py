@@ -179,6 +179,21 @@ def test_a_terminated_upload_leaves_nothing_at_the_store(service: Service, bucke
     assert_nothing_beside(bucket, str(service.row(slot)["key"]), is_gone=True)
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_tail_that_nobody_wrote_down_is_removed_too(service: Service, bucket: Any, is_finished: bool):
+    slot = service.open_slot()
+    key = str(service.row(slot)["key"])
+    requests.patch(slot, data=CONTENT[:10_000_000], headers=TUS | OCTETS | {"Upload-Offset": "0"}, timeout=60)
+    bucket.put_object(Bucket="uploads", Key=f"{key}.tail-9", Body=b"of a service that was killed before it said so")
+
+    if is_finished:
+        resume(service, slot, CONTENT)
+        assert_stored(service, bucket, slot)
+    else:
+        requests.delete(slot, headers=TUS, timeout=60)
+        assert_nothing_beside(bucket, key, is_gone=True)
+
+
 @pytest.mark.parametrize(("goes", "comes_back"), [("kill", "start"), ("freeze", "thaw")])
 def test_a_store_that_goes_away_is_said_and_the_upload_goes_on_when_it_is_back(
     store: Weed, service: Service, bucket: Any, goes: str, comes_back: str
