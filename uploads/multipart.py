@@ -11,18 +11,15 @@ So whatever a crash leaves behind is written over by the next try:
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
-from django.conf import settings
 from django.core.files.storage import default_storage
 
 from .models import Upload
-from .storage import StoreUnavailable
+from .storage import StoreUnavailable, spool
 
 _PART_BYTES = 8 * 2**20
 _MOST_PARTS = 9_000  # S3 allows 10,000
@@ -127,9 +124,7 @@ class MultipartSink:
 
     def _open_part(self) -> BinaryIO:
         if self._part is None:
-            folder = Path(settings.VAR_DIR) / "spool"
-            folder.mkdir(parents=True, exist_ok=True)
-            part = cast(BinaryIO, tempfile.TemporaryFile(dir=folder))  # noqa: SIM115  closed by `close`
+            part = spool()
             try:
                 if self._n_part:
                     part.write(self._tail())

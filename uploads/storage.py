@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from asgiref.sync import sync_to_async
 from botocore.exceptions import BotoCoreError, ClientError
+from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 
@@ -84,7 +85,7 @@ def open_whole(key: str) -> BinaryIO:
         if isinstance(default_storage, FileSystemStorage):
             return cast(BinaryIO, default_storage.open(key, "rb"))
         # S3Storage would fetch the whole of it into memory.
-        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  the caller closes it
+        file = spool()
         try:
             _object(key).download_fileobj(file)
         except BaseException:
@@ -92,6 +93,16 @@ def open_whole(key: str) -> BinaryIO:
             raise
         file.seek(0)
         return file
+
+
+def spool() -> BinaryIO:
+    """Open a temporary file for bytes of any number; it is gone once the caller closes it.
+
+    The system's own folder for such files may be small, or in memory.
+    """
+    folder = settings.VAR_DIR / "spool"
+    folder.mkdir(parents=True, exist_ok=True)
+    return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
 
 
 def size(key: str) -> int:

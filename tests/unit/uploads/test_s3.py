@@ -3,6 +3,7 @@
 import hashlib
 import re
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from werkzeug import Request, Response
@@ -107,6 +108,16 @@ def test_known_bytes_are_not_sent_again(bucket):
     storage.put(key, BytesIO(b"bytes"))
 
     assert [method for method, _ in bucket.requests].count("PUT") == 1
+
+
+def test_a_file_that_is_opened_lies_in_a_folder_of_the_desk(bucket, settings, tmp_path):
+    settings.VAR_DIR = tmp_path
+    storage.put(key_for(b"bytes"), BytesIO(b"bytes"))
+
+    with storage.open_whole(key_for(b"bytes")) as file:
+        place = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+
+    assert place.parent == tmp_path / "spool"
 
 
 def test_a_missing_object_is_said_before_anything_is_sent(bucket):
