@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -23,6 +24,7 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from orchestrator.problems import NotFound, Unavailable
 
 CHUNK_BYTES = 256 * 1024
+_PAGE = 1000  # what S3 lists at once
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -117,6 +119,19 @@ def delete(key: str) -> None:
         default_storage.delete(key)
 
 
+def pages_of(folder: str) -> Iterator[list[str]]:
+    """List the keys under a folder, up to 1000 at a time, so that memory stays flat. Raises StoreUnavailable."""
+    with _store(folder):
+        if isinstance(default_storage, FileSystemStorage):
+            keys = _local_keys(Path(default_storage.path(folder)), folder)
+            while page := list(islice(keys, _PAGE)):
+                yield page
+            return
+        place = f"{default_storage._normalize_name(folder)}/"  # type: ignore[attr-defined]
+        for listed in default_storage.bucket.objects.filter(Prefix=place).pages():  # type: ignore[attr-defined]
+            yield [f"{folder}/{entry.key.removeprefix(place)}" for entry in listed]
+
+
 class Stream:
     """A stored file as an asynchronous iterator, one chunk in memory at a time.
 
@@ -151,6 +166,12 @@ class Stream:
 def _object(key: str) -> Any:
     """Name an object of the bucket, with nothing of Django in between."""
     return default_storage.bucket.Object(default_storage._normalize_name(key))  # type: ignore[attr-defined]
+
+
+def _local_keys(place: Path, folder: str) -> Iterator[str]:
+    for inner, _, filenames in os.walk(place):
+        for filename in filenames:
+            yield f"{folder}/{(Path(inner) / filename).relative_to(place).as_posix()}"
 
 
 def _put_locally(place: Path, source: BinaryIO) -> None:

@@ -27,7 +27,7 @@ class VolcalConfig(AppConfig):
         registry.register(SurveyPipeline())
         job_closed.connect(_clear_work_folder, dispatch_uid="volcal.clear_work_folder")
         post_spawn.connect(_clear_left_folders, dispatch_uid="volcal.clear_left_folders")
-        post_migrate.connect(_make_schedule, sender=self, dispatch_uid="volcal.schedule")
+        post_migrate.connect(_make_schedules, sender=self, dispatch_uid="volcal.schedule")
 
 
 def _clear_work_folder(sender: type[Job], job: Job, **kwargs: Any) -> None:
@@ -50,8 +50,9 @@ def _clear_left_folders(**kwargs: Any) -> None:
         workfolders.sweep()
 
 
-def _make_schedule(using: str, apps: Any = apps, **kwargs: object) -> None:
+def _make_schedules(using: str, apps: Any = apps, **kwargs: object) -> None:
     """Let a worker of the heavy cluster sweep each minute: with several machines now this one, now that one, so that a
     job that was closed elsewhere leaves nothing on any of them for long."""
     sweep = "volcal.workfolders.sweep"
     schedules.every(1, sweep, name="sweep work folders", using=using, apps=apps, cluster="heavy")
+    schedules.every(24 * 60, "volcal.products.sweep", name="sweep products", using=using, apps=apps)

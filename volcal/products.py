@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 
+from jobs.models import Job
+from jobs.states import FINAL
 from uploads import storage
 
 from .models import Product, ProductKind, Region, Survey
+
+logger = logging.getLogger(__name__)
+
+_FOLDER = "surveys"
 
 
 class ResultUnusable(Exception):
@@ -45,7 +54,7 @@ def store_files(survey: Survey, folder: Path) -> Measured:
     folder: the engine's `products` with its `result.json`. Raises ResultUnusable, StoreUnavailable.
     """
     # A place of its own for each survey: what one deletes can never be what another is about to name.
-    place = f"surveys/{survey.task_id}"
+    place = f"{_FOLDER}/{survey.task_id}"
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         summary, hulls, downloads = result["summary"], result["hulls"], result["downloads"]
@@ -102,8 +111,51 @@ def write_rows(survey: Survey, measured: Measured) -> None:
 
 
 def forget(keys: Iterable[str]) -> None:
-    """Delete stored products that have no row any more."""
-    wanted = set(keys)
-    wanted -= set(Product.objects.filter(key__in=wanted).values_list("key", flat=True))
-    for key in sorted(wanted):
-        storage.delete(key)
+    """Delete stored products that have no row any more; what the store does not let go now, the sweep tries again."""
+    try:
+        for key in sorted(_unnamed(keys)):
+            storage.delete(key)
+    except storage.StoreUnavailable as fault:
+        logger.warning("products left to the sweep", extra={"error": fault.detail})
+
+
+def sweep() -> None:
+    """Delete stored products that no row names: of runs that were cancelled while they stored them, of a deletion that
+    was cut off, of a store that was away.
+
+    All of the products are listed, a page at a time, with one query for each.
+    """
+    try:
+        for keys in storage.pages_of(_FOLDER):
+            for task, left in groupby(sorted(_unnamed(keys)), key=_task_of):
+                if task is not None:
+                    _forget_of(task, list(left))
+    except storage.StoreUnavailable as fault:
+        logger.warning("products not swept", extra={"error": fault.detail})
+
+
+def _forget_of(task: UUID, keys: list[str]) -> None:
+    """Leave alone what a run that is under way is about to name.
+
+    The store is asked within the transaction, since a new run, which may store the same bytes, needs one of the locks.
+    """
+    with transaction.atomic():
+        survey = Survey.objects.select_for_update().filter(task_id=task).first()
+        if survey is not None and survey.job_id is not None:
+            ended = Job.objects.select_for_update(no_key=True).filter(pk=survey.job_id, status__in=FINAL)
+            if ended.first() is None:
+                return
+        logger.info("products without a row", extra={"survey": str(task), "files": len(keys)})
+        forget(keys)
+
+
+def _unnamed(keys: Iterable[str]) -> set[str]:
+    stored = set(keys)
+    return stored - set(Product.objects.filter(key__in=stored).values_list("key", flat=True))
+
+
+def _task_of(key: str) -> UUID | None:
+    try:
+        return UUID(key.split("/")[1])
+    except ValueError:
+        return None

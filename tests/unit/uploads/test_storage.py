@@ -47,6 +47,15 @@ def test_what_was_put_is_read_again_and_can_be_deleted_twice():
     assert not storage.exists(key)
 
 
+def test_a_folder_is_listed_with_all_below_it_and_nothing_beside():
+    keys = [storage.key_of("images", f"{number:064x}", ".bin") for number in range(3)]
+    for key in (*keys, storage.key_of("images2", "ab" * 32, ".bin")):
+        storage.put(key, BytesIO(b"x"))
+
+    assert sorted(key for page in storage.pages_of("images") for key in page) == keys
+    assert list(storage.pages_of("nothing")) == []
+
+
 def test_a_put_that_is_cut_off_leaves_nothing(tmp_path):
     class Cut(BytesIO):
         def read(self, size=-1):
