@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,13 +12,15 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models import F
 
 from . import sql
 from .models import Executor, Job, JobEvent, JobItem, Lane, OnFailedDependency
 from .pipelines import Finished, Result, WorkItem, WorkJob, registry
 from .states import EventType, ItemStatus
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -202,18 +205,34 @@ def free(token: UUID) -> None:
 
 def clusters_with_expired_leases() -> list[str]:
     """Name the clusters whose workers should look for lost ones."""
-    found = sql.rows("expired_leases", {"lease": settings.LEASE_SECONDS})
-    return [cluster for (cluster,) in found]
+    return sorted({cluster for *_, cluster in _expired()})
 
 
 def recover() -> list[int]:
-    """Free the lanes whose lease ran out and give their items back, or up. Returns the jobs' primary keys."""
+    """Free the lanes whose lease ran out and give their items back, or up. Returns the jobs' primary keys.
+
+    Each in its own transaction: one that cannot be recovered is logged and stops no other.
+    """
+    recovered = set()
+    for lane_pk, job_id, _ in _expired():
+        try:
+            recovered.update(_recover(lane_pk))
+        except (DataError, IntegrityError):
+            logger.exception("lane cannot be recovered", extra={"job": str(job_id), "lane": lane_pk})
+    return sorted(recovered)
+
+
+def _expired() -> list[tuple[int, UUID, str]]:
+    return sql.rows("expired_leases", {"lease": settings.LEASE_SECONDS})
+
+
+def _recover(lane_pk: int) -> list[int]:
     with transaction.atomic():
-        freed = sql.rows("recover_lanes", {"lease": settings.LEASE_SECONDS})
-        for job_pk, _, failed, lane_pk in freed:
+        freed = sql.rows("recover_lane", {"lane": lane_pk, "lease": settings.LEASE_SECONDS})
+        for job_pk, _, failed in freed:
             if failed and Job.objects.filter(pk=job_pk, has_edges=True).exists():
                 n_failed = settle_edges(job_pk, [], failed)
                 Lane.objects.filter(pk=lane_pk).update(n_failed=F("n_failed") + n_failed)
     # After the commit: it takes the job's row, which must never be waited for while lanes are locked.
-    Job.objects.filter(pk__in=[job_pk for job_pk, several, *_ in freed if several]).update(max_batch=1)
-    return sorted({job_pk for job_pk, *_ in freed})
+    Job.objects.filter(pk__in=[job_pk for job_pk, several, _ in freed if several]).update(max_batch=1)
+    return [job_pk for job_pk, *_ in freed]

@@ -288,10 +288,11 @@ class JobSteps(models.Model):
         self._update(**columns)
 
     def _reopen(self: Job, failed: models.QuerySet) -> int:
-        """Put failed items back to the start: claimable, or waiting where what they build on is not done."""
-        ids = list(failed.values_list("pk", flat=True)) if self.has_edges else None
-        items = self.items.filter(pk__in=ids) if ids is not None else failed
-        n = items.update(
+        """Put failed items back to the start: claimable, or waiting where what they build on is not done.
+
+        What had gone on without them waits for them again, unless it runs: each of them lets it go once more.
+        """
+        n = failed.update(
             status=ItemStatus.PENDING,
             max_attempts=F("attempts") + self.max_attempts,
             error=None,
@@ -302,19 +303,21 @@ class JobSteps(models.Model):
             processing_time=None,
             blocked_by=0,
         )
-        if ids is not None:
+        if self.has_edges:
             with connection.cursor() as cursor:
                 cursor.execute(
                     """
-                    UPDATE jobs_jobitem item SET status = 'waiting', blocked_by = open.n
+                    UPDATE jobs_jobitem item
+                    SET status = CASE item.status WHEN 'running' THEN 'running' ELSE 'waiting' END, blocked_by = open.n
                     FROM (SELECT edge.seq, count(*) AS n
                           FROM jobs_itemedge edge
                           JOIN jobs_jobitem source ON source.job_id = edge.job_id AND source.seq = edge.depends_on_seq
                           WHERE edge.job_id = %s AND source.status IN ('waiting', 'pending', 'running')
                           GROUP BY edge.seq) open
-                    WHERE item.job_id = %s AND item.seq = open.seq AND item.id = ANY (%s)
+                    WHERE item.job_id = %s AND item.seq = open.seq AND item.blocked_by <> open.n
+                      AND item.status IN ('waiting', 'pending', 'running')
                     """,
-                    [self.pk, self.pk, ids],
+                    [self.pk, self.pk],
                 )
         return n
 

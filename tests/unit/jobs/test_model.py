@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from jobs import lanes, ordering
 from jobs.lanes import LaneLost, Settlement
-from jobs.models import Job, JobItem, Lane, Queue
+from jobs.models import ItemEdge, Job, JobItem, Lane, Queue
 from jobs.pipelines import Permanent, RetryLater
 from jobs.reconcile import reconcile
 from jobs.slices import later
@@ -64,10 +64,17 @@ class QueueMachine(RuleBasedStateMachine):
                 return
         assert not Job.objects.exclude(status__in=FINAL).exclude(status=JobStatus.WAITING).exists()
 
-    @rule(target=jobs, n=st.integers(1, 4), priority=st.sampled_from([50, 100]), chained=st.booleans())
-    def create(self, n, priority, chained):
-        items = [{"depends_on": [seq - 1]} if chained and seq else {} for seq in range(n)]
-        return make_job(items, priority=priority, max_attempts=2).pk
+    @rule(
+        target=jobs,
+        n=st.integers(1, 4),
+        priority=st.sampled_from([50, 100]),
+        policy=st.sampled_from(["wait", "run"]),
+        data=st.data(),
+    )
+    def create(self, n, priority, policy, data):
+        edges = [data.draw(st.sets(st.integers(0, seq - 1), max_size=2)) if seq else set() for seq in range(n)]
+        items = [{"depends_on": sorted(sources)} for sources in edges]
+        return make_job(items, priority=priority, max_attempts=2, on_failed_dependency=policy).pk
 
     @rule(target=jobs, first=jobs)
     def create_dependent(self, first):
@@ -158,6 +165,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert set(JobItem.objects.filter(status="running").values_list("lane_token", flat=True)) <= tokens
         assert Job.objects.filter(status=JobStatus.RUNNING).count() <= self.max_jobs
         assert not JobItem.objects.filter(attempts__gt=F("max_attempts")).exists()
+        for item in JobItem.objects.open():
+            sources = ItemEdge.objects.filter(job=item.job_id, seq=item.seq).values("depends_on_seq")
+            assert item.blocked_by == JobItem.objects.open().filter(job=item.job_id, seq__in=sources).count()
 
 
 @contextmanager

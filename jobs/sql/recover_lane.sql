@@ -1,9 +1,9 @@
--- Free the lanes whose lease ran out and give their items back, or up.
+-- Free a lane whose lease ran out and give its items back, or up. No row where it was renewed or freed meanwhile.
 -- A lease counts from the start of the server at the earliest: while the database was away nobody could renew.
 WITH expired AS (
     SELECT lane.id, lane.job_id, lane.token
     FROM jobs_lane lane
-    WHERE lane.token IS NOT NULL
+    WHERE lane.id = %(lane)s AND lane.token IS NOT NULL
       AND greatest(lane.lease_expires_at, pg_postmaster_start_time() + %(lease)s::float8 * interval '1 second') < now()
     FOR UPDATE SKIP LOCKED
 ), held AS (
@@ -40,6 +40,5 @@ WITH expired AS (
 SELECT freed.job_id,
        freed.token IN (SELECT token FROM held WHERE n > 1),
        coalesce((SELECT array_agg(seq) FROM returned
-                 WHERE returned.token = freed.token AND returned.status = 'failed'), '{}'),
-       freed.id
+                 WHERE returned.token = freed.token AND returned.status = 'failed'), '{}')
 FROM freed
