@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -128,8 +128,8 @@ def _step(lane: HeldLane, settlements: Sequence[Settlement], batch: int, perspec
             "ids": [s.item.id for s in settlements],
             "statuses": [s.status.value for s in settlements],
             "results": [None if s.result is None else dump(s.result.value) for s in settlements],
-            "errors": [s.error for s in settlements],
-            "codes": [s.code for s in settlements],
+            "errors": [storable(s.error) for s in settlements],
+            "codes": [storable(s.code) for s in settlements],
             "permanents": [s.permanent for s in settlements],
             "times": [s.processing_time_ms for s in settlements],
             "waits": [s.wait_seconds for s in settlements],
@@ -155,8 +155,20 @@ def _step(lane: HeldLane, settlements: Sequence[Settlement], batch: int, perspec
 
 
 def dump(value: Any) -> str:
-    """Write a result as JSON that PostgreSQL takes: no NUL, no NaN."""
-    return json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False).replace("\\u0000", "")
+    """Write a result as JSON that PostgreSQL takes. Raises ValueError for NaN and infinity."""
+    return json.dumps(storable(value), cls=DjangoJSONEncoder, allow_nan=False)
+
+
+def storable(value: Any) -> Any:
+    """Leave out of all texts in a value what no text column takes: NUL, and halves of surrogate pairs."""
+    match value:
+        case str():
+            return value.replace("\0", "").encode("utf-8", "ignore").decode()
+        case Mapping():
+            return {storable(key): storable(member) for key, member in value.items()}
+        case list() | tuple():
+            return [storable(member) for member in value]
+    return value
 
 
 def _follow_edges(lane: HeldLane, settlements: Sequence[Settlement]) -> None:
@@ -186,7 +198,12 @@ def renew(token: UUID) -> bool:
 
 def report(lane: HeldLane, item: WorkItem, share: float, detail: str) -> None:
     """Write down how far the item in hand is, while the lane is still ours. The event only says that there is news."""
-    said = {"itemId": item.id, "name": item.perspective or item.image_path, "progress": share, "detail": detail}
+    said = {
+        "itemId": item.id,
+        "name": item.perspective or item.image_path,
+        "progress": share,
+        "detail": storable(detail),
+    }
     with transaction.atomic():
         if Lane.objects.filter(token=lane.token).update(report=said):
             JobEvent.objects.create(job_id=lane.job.id, type=EventType.JOB_PROGRESS, request_id=lane.job.request_id)

@@ -98,7 +98,30 @@ class Slice:
         outbox.publish_later(self.lane.job.id)
 
     def _step(self, settlements: Sequence[Settlement], batch: int) -> Step:
-        return self._durably(lambda: lanes.step(self.lane, settlements, batch=batch))
+        try:
+            return self._durably(lambda: lanes.step(self.lane, settlements, batch=batch))
+        except (LaneLost, OperationalError, InterfaceError):
+            raise
+        except Exception:  # what one item brought cannot be stored, and must not take the others along
+            if not settlements:
+                raise
+        for settlement in settlements:
+            self._settle_alone(settlement)
+        return self._step((), batch)
+
+    def _settle_alone(self, settlement: Settlement) -> None:
+        """Settle one item of a batch that was refused; as failed, where it is the one to blame."""
+        try:
+            self._durably(lambda: lanes.step(self.lane, [settlement], batch=0))
+        except (LaneLost, OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            log = {"job": str(self.lane.job.job_id), "item": settlement.item.id}
+            logger.exception("item cannot be stored", extra=log)
+            text = f"What it brought cannot be stored: {type(error).__name__}: {error}"
+            failed = later(settlement.item, Permanent(text, code="unstorable"), settlement.processing_time_ms)
+            failed = replace(failed, cost_usd=settlement.cost_usd)
+            self._durably(lambda: lanes.step(self.lane, [failed], batch=0))
 
     def _publish(self) -> None:
         """Let viewers know, at most as often as publication would do anything."""

@@ -125,6 +125,8 @@ def read_message(payload: Any) -> Message:
     if isinstance(content, list):  # some servers answer in parts, as the request does
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     text = str(content) if arguments is None else str(arguments)
+    # NUL and halves of surrogate pairs fit neither into the books nor into a repair turn.
+    text = text.replace("\0", "").encode("utf-8", "ignore").decode()
     return Message(text, str(finish_reason), str(refusal), used_tool=arguments is not None)
 
 

@@ -18,8 +18,9 @@ from jobs.pipelines import Cancelled, Context, Finished, Outage, Permanent, Resu
 class WorkbenchPipeline:
     """Payload keys: sleep_seconds, then one of do=permanent|retry|outage|fill|bug|unstorable|kill|child|file.
 
-    do=retry fails while attempts <= times. do=kill sends SIGKILL to the worker itself. do=child runs a native child
-    that ignores SIGTERM. cost_usd is charged. Config: cluster, log (a file that gets a line for each run).
+    do=retry fails while attempts <= times. do=unstorable brings what `store` cannot write. do=kill sends SIGKILL to the
+    worker itself. do=child runs a native child that ignores SIGTERM. cost_usd is charged. Config: cluster, log (a file
+    that gets a line for each run).
     """
 
     name = "workbench"
@@ -45,7 +46,11 @@ class WorkbenchPipeline:
         return Result({"seq": item.seq}, cost_usd=Decimal(cost) if cost else None)
 
     def store(self, job: WorkJob, finished: Sequence[Finished]) -> None:
-        """Nothing of its own to keep."""
+        """Nothing of its own to keep; do=unstorable writes a text that no database takes."""
+        from jobs.models import Job  # the supervisor of a desk loads this app without that one
+
+        if any(done.item.payload.get("do") == "unstorable" for done in finished):
+            Job.objects.filter(pk=job.id).update(name="\0")
 
     def describe(self, item: WorkItem, job: WorkJob) -> Mapping[str, Any]:
         return {"imageUrl": None, "prompt": f"do {item.seq}", "schema": None}
@@ -63,6 +68,9 @@ class WorkbenchPipeline:
 
     def _permanent(self, item: WorkItem, context: Context) -> None:
         raise Permanent("It will never do.", code="never")
+
+    def _unstorable(self, item: WorkItem, context: Context) -> None:
+        pass
 
     def _retry(self, item: WorkItem, context: Context) -> None:
         if item.attempts <= item.payload["times"]:

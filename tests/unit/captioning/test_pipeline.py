@@ -303,6 +303,20 @@ def test_an_answer_beside_the_schema_fails_the_item_and_tells_its_cost(job, http
     assert failure.cost_usd == Decimal("0.0012") * ModelCall.objects.count()
 
 
+@pytest.mark.parametrize("odd", ["\0", "\ud800"])
+def test_what_a_model_says_beside_its_answer_may_hold_any_text(job, httpserver, odd):
+    said = completion({})
+    message = said["choices"][0]["message"]
+    for content in ("none" + odd, '{"caption": "A square."}' + odd):
+        message["content"] = content
+        httpserver.expect_ordered_request(ROUTE).respond_with_json(said)
+
+    caption = settle(job, run(job))
+
+    assert (caption.text, caption.provenance["raw_text"]) == ("A square.", "none")
+    assert ModelCall.objects.filter(unusable="none").count() == 1
+
+
 @committed
 def test_a_spent_budget_fails_what_is_left_without_a_call(ada, httpserver):
     dataset = make_dataset(ada)

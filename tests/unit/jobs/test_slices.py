@@ -298,20 +298,6 @@ def test_a_drained_worker_gives_back_what_it_did_not_begin(settings, tmp_path):
     assert counted(job).status == JobStatus.COMPLETED
 
 
-def test_a_result_that_no_database_takes_fails_its_item_alone(monkeypatch):
-    from jobs.pipelines import Result, registry
-
-    monkeypatch.setattr(
-        registry["workbench"], "run", lambda item, context: Result(float("nan") if item.seq else "\0ok")
-    )
-    job = make_job(2)
-
-    work()
-
-    assert statuses(job) == ["completed", "failed"]
-    assert JobItem.objects.get(job=job, seq=0).result == "ok"
-
-
 def test_items_that_share_work_are_claimed_together_by_one_worker(monkeypatch):
     claims = []
     step = lanes.step
