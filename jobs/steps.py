@@ -161,7 +161,7 @@ class JobSteps(models.Model):
         """Give failed items a new budget of attempts. Returns how many.
 
         item_ids: only these, and the failed items that they build on. Raises TransitionRefused if nothing failed or
-        the job is archived or cancelled; Invalid if an id is none of the job's failed items.
+        none is chosen, or the job is archived or cancelled; Invalid if an id is none of the job's failed items.
         """
         from .models import NextRank
 
@@ -173,6 +173,8 @@ class JobSteps(models.Model):
             if self.status not in RETRYABLE or not failed.exists():
                 raise TransitionRefused(f"The job is {self.status} and has no failed items to retry.")
             if item_ids is not None:
+                if not item_ids:
+                    raise TransitionRefused("None of the job's failed items was chosen; look again at what failed.")
                 failed = self._failed_with_what_they_build_on(item_ids)
             if self.status in FINAL:
                 self._move(JobStatus.PENDING)

@@ -180,6 +180,20 @@ def test_retry_failed_names_items_that_did_not_fail():
     assert str(completed.pk) in refused.value.errors["itemIds"][0]
 
 
+def test_retrying_no_item_is_refused_and_leaves_the_job_finished():
+    job = make_job([{"do": "permanent"}, {}])
+    work()
+    job.refresh_from_db()
+    was = job.status, job.completed_at, job.version
+
+    with pytest.raises(TransitionRefused, match="look again"):
+        job.retry_failed(by=None, item_ids=[])
+
+    job.refresh_from_db()
+    assert (job.status, job.completed_at, job.version) == was
+    assert "JOB_RETRIED" not in types(job)
+
+
 def test_archive_and_restore_write_who_when_and_why():
     user = make_user()
     job = make_job([{"do": "permanent"}, {}], by=user)
