@@ -93,7 +93,7 @@ class Slice:
         job = Job.objects.get(pk=self.lane.job.id)
         if job.is_final:
             admit(QUEUE_OF[job.cluster])  # cancelled: with this lane it gave its place back
-        elif not self._more_to_do():
+        elif job.paused or not self._more_to_do():
             job.settle()
         outbox.publish_later(self.lane.job.id)
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 from jobs import lanes
 from jobs.creation import JobDraft, UnknownDependency, create, estimated_start
 from jobs.models import Job, JobArchive, JobEvent, JobItem, Queue
+from jobs.pipelines import registry
 from jobs.reconcile import close_items_of_cancelled, reconcile
 from jobs.states import ItemStatus, JobStatus
 from jobs.steps import TransitionRefused
@@ -113,6 +114,24 @@ def test_a_paused_job_gives_its_place_to_the_next():
 
     assert counted(following).status == JobStatus.RUNNING
     assert counted(job).paused
+
+
+def test_a_job_that_is_paused_while_it_works_gives_its_place_back_with_its_last_running_item(monkeypatch):
+    Queue.objects.filter(pk="default").update(max_jobs=1, max_items=1)
+    job, following = make_job(3), make_job(1)
+    run = registry["workbench"].run
+
+    def pause(item, context):
+        if context.job.id == job.pk:
+            Job.objects.get(pk=job.pk).pause(by=None)
+        return run(item, context)
+
+    monkeypatch.setattr(registry["workbench"], "run", pause)
+
+    work()
+
+    assert (counted(job).status, statuses(job)) == (JobStatus.PENDING, ["completed", "pending", "pending"])
+    assert counted(following).status == JobStatus.COMPLETED
 
 
 def test_pausing_twice_is_one_event():
