@@ -39,7 +39,7 @@ def claim(worker: str, limit: int, perspectives: Sequence[str] | None = None) ->
     recover_lanes()
     sql.rows("promote_due")
     for queue in QueueName:
-        admit(queue)
+        admit(queue, asked=perspectives)
     claimed: list[ClaimedItem] = []
     exhausted: list[int] = []
     wanted = list(perspectives) if perspectives else None

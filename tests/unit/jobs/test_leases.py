@@ -99,3 +99,38 @@ def test_a_result_of_the_wrong_form_is_refused_and_the_lease_goes_on():
 def test_an_unknown_item_is_not_found():
     with pytest.raises(NotFound):
         leases.renew(999_999, uuid.uuid4())
+
+
+def make_external_of(perspective):
+    job = make_external(2)
+    JobItem.objects.filter(job=job).update(perspective=perspective)
+    return job
+
+
+def test_jobs_that_nobody_claims_take_no_place_of_our_own_and_keep_a_limit_of_theirs():
+    Queue.objects.filter(pk="default").update(max_jobs=1)
+    elsewhere = [make_external(1), make_external(1)]
+    ours = [make_job(1), make_job(1)]
+    assert [counted(job).status for job in (*elsewhere, *ours)] == ["running", "pending", "running", "pending"]
+
+    work()
+
+    assert [counted(job).status for job in (*elsewhere, *ours)] == ["running", "pending", "completed", "completed"]
+    assert len(leases.claim("gpu-1", 10)) == 1
+
+
+def test_a_job_that_nobody_works_on_makes_room_for_one_that_a_worker_asks_for():
+    Queue.objects.filter(pk="default").update(max_jobs=1)
+    first, second = make_external_of("plain"), make_external_of("tags")
+
+    assert leases.claim("gpu-1", 1, ["colours"]) == []
+    assert [counted(job).status for job in (first, second)] == ["running", "pending"]
+    asked = leases.claim("gpu-1", 1, ["tags"])
+
+    assert [one.item.job_id for one in asked] == [second.pk]
+    assert [counted(job).status for job in (first, second)] == ["pending", "running"]
+    assert leases.claim("gpu-2", 1, ["plain"]) == []  # the only place is held by who works in it
+
+    leases.settle(asked[0].item.pk, asked[0].token, status="completed", result={})
+    assert len(leases.claim("gpu-2", 1, ["plain"])) == 1
+    assert [counted(job).status for job in (first, second)] == ["running", "pending"]
