@@ -1,0 +1,65 @@
+"""A job closes once all its items have, and no later and no earlier, whatever happens at that moment."""
+
+import threading
+from functools import partial
+
+import pytest
+from django.db import connection
+
+from jobs import lanes
+from jobs.lanes import Settlement
+from jobs.models import Job
+from jobs.pipelines import RetryLater
+from jobs.slices import later
+from jobs.states import ItemStatus, JobStatus
+from tests.workbench.rows import counted, make_due, make_job, statuses, work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def meanwhile(act):
+    """Do something over another connection."""
+
+    def run():
+        try:
+            act()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+def send_back(lane, item):
+    lanes.step(lane, [later(item, RetryLater("not yet"), 1)], batch=0)
+    lanes.free(lane.token)
+
+
+@pytest.mark.parametrize("n_looks", [1, 2])
+def test_an_item_that_goes_back_while_others_look_keeps_its_job_open(n_looks):
+    job = make_job(2)
+    first, second = (lanes.take(owner="me", cluster="default") for _ in range(2))
+    done, running = (lanes.step(lane, batch=1).items[0] for lane in (first, second))
+    lanes.step(first, [Settlement(done, ItemStatus.COMPLETED)], batch=0)
+    lanes.free(first.token)
+    looks = []
+
+    def watch(execute, statement, parameters, many, context):
+        found = execute(statement, parameters, many, context)
+        if "jobs_jobitem" in statement:
+            looks.append(statement)
+            if len(looks) == n_looks:
+                meanwhile(partial(send_back, second, running))
+        return found
+
+    with connection.execute_wrapper(watch):
+        Job.objects.get(pk=job.pk).settle()
+    Job.objects.get(pk=job.pk).settle()
+
+    assert len(looks) >= n_looks
+    assert statuses(job) == ["completed", "waiting"]
+    assert counted(job).status == JobStatus.PENDING
+    make_due()
+    work()
+    assert counted(job).status == JobStatus.COMPLETED
