@@ -61,24 +61,33 @@ class JobSteps(models.Model):
         self._let_next_in()
 
     def close_open_items(self: Job, limit: int) -> int:
-        """Cancel up to `limit` open items of a cancelled job, its row being locked. Returns how many may be left."""
+        """Cancel what runs of a cancelled job, its row being locked, and up to `limit` other open items.
+
+        Returns how many may be left.
+        """
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                WITH open AS (
+                WITH running AS (
                     SELECT id FROM jobs_jobitem
-                    WHERE job_id = %s AND status IN ('waiting', 'pending', 'running')
+                    WHERE status = 'running' AND lane_token IN (SELECT token FROM jobs_lane WHERE job_id = %s)
+                    FOR UPDATE
+                ), queued AS (
+                    SELECT id FROM jobs_jobitem
+                    WHERE job_id = %s AND status IN ('waiting', 'pending')
                     LIMIT %s FOR UPDATE
+                ), open AS (
+                    SELECT id FROM running UNION ALL SELECT id FROM queued
                 )
                 UPDATE jobs_jobitem item
                 SET status = 'cancelled', lane_token = NULL, run_after = NULL, completed_at = now()
                 FROM open WHERE item.id = open.id
                 """,
-                [self.pk, limit],
+                [self.pk, self.pk, limit],
             )
             n_closed = cursor.rowcount
         self._update(cancelled_images=F("cancelled_images") + n_closed)
-        return limit if n_closed == limit else 0
+        return limit if n_closed >= limit else 0
 
     def pause(self: Job, *, by: User | None) -> None:
         """Start no more items; running ones finish. Raises TransitionRefused if the job is final."""

@@ -8,11 +8,12 @@ from django.db import connection
 
 from jobs import lanes
 from jobs.lanes import Settlement
-from jobs.models import Job
+from jobs.models import Job, JobItem
 from jobs.pipelines import RetryLater
+from jobs.reconcile import reconcile
 from jobs.slices import later
 from jobs.states import ItemStatus, JobStatus
-from tests.workbench.rows import counted, make_due, make_job, statuses, work
+from tests.workbench.rows import assert_counters_are_exact, counted, make_due, make_job, statuses, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,3 +64,21 @@ def test_an_item_that_goes_back_while_others_look_keeps_its_job_open(n_looks):
     make_due()
     work()
     assert counted(job).status == JobStatus.COMPLETED
+
+
+def test_cancel_of_a_large_job_refuses_the_late_result_of_any_item(monkeypatch):
+    monkeypatch.setattr("jobs.steps.CLOSE_STEP", 4)
+    monkeypatch.setattr("jobs.reconcile.CLOSE_STEP", 4)
+    job = make_job(10)
+    JobItem.objects.filter(job=job, seq__lt=6).update(status="waiting")
+    lane = lanes.take(owner="slow", cluster="default")
+    late = lanes.step(lane, batch=1).items[0]
+
+    job.cancel(by=None)
+    lanes.step(lane, [Settlement(late, ItemStatus.COMPLETED)], batch=0)
+    reconcile()
+
+    assert statuses(job) == ["cancelled"] * 10
+    job.refresh_from_db()
+    assert job.cancelled_images == 10
+    assert_counters_are_exact(job)
