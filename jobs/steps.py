@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection, models, transaction
+from django.db import InterfaceError, OperationalError, connection, models, transaction
 from django.db.models import Exists, F
 from django.db.models.functions import Coalesce, Now
 
@@ -16,6 +18,7 @@ from orchestrator.problems import Conflict, Invalid
 
 from . import events, wake
 from .clusters import QUEUE_OF
+from .pipelines import Permanent, registry
 from .signals import job_closed
 from .states import DONE, FINAL, RETRYABLE, EventType, ItemStatus, JobStatus, sources_of
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
     from .models import Job, JobItem
+
+logger = logging.getLogger(__name__)
 
 # Items that a cancellation closes in its own transaction; beyond, the rest follows in steps of this size.
 CLOSE_STEP = 20_000
@@ -243,8 +248,6 @@ class JobSteps(models.Model):
         return type(self).objects.filter(any_open, pk=self.pk).exists()
 
     def _finish(self: Job) -> None:
-        from .pipelines import Permanent, registry
-
         self._fold_lanes()
         if self.failed_images and not self.processed_images:
             status = JobStatus.FAILED
@@ -253,8 +256,13 @@ class JobSteps(models.Model):
         else:
             status = JobStatus.COMPLETED
         try:
-            result = registry[self.pipeline].collect(self.as_work_job())
+            result = self._collect()
         except Permanent:
+            status, result = JobStatus.FAILED, None
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # a job that never closes would keep its place, and stop whatever looks after all jobs
+            logger.exception("result cannot be collected", extra={"job": str(self.job_id)})
             status, result = JobStatus.FAILED, None
         self._close(status, result=result)
         events.record(
@@ -263,6 +271,12 @@ class JobSteps(models.Model):
             data=self._closing_data(),
         )
         self._release_dependents()
+
+    def _collect(self: Job) -> Any:
+        from .lanes import dump
+
+        with transaction.atomic():
+            return json.loads(dump(registry[self.pipeline].collect(self.as_work_job())))
 
     def _closing_data(self: Job) -> Mapping[str, Any]:
         completed_at = self._closed_at()

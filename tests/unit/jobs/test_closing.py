@@ -9,7 +9,7 @@ from django.db import connection
 from jobs import lanes
 from jobs.lanes import Settlement
 from jobs.models import Job, JobItem
-from jobs.pipelines import RetryLater
+from jobs.pipelines import RetryLater, registry
 from jobs.reconcile import reconcile
 from jobs.slices import later
 from jobs.states import ItemStatus, JobStatus
@@ -64,6 +64,30 @@ def test_an_item_that_goes_back_while_others_look_keeps_its_job_open(n_looks):
     make_due()
     work()
     assert counted(job).status == JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("fault", ["bug", "not a number"])
+def test_a_job_whose_result_cannot_be_collected_fails_and_holds_nobody_up(monkeypatch, fault):
+    def collect(job):
+        return float("nan") if fault == "not a number" else {}["missing"]
+
+    monkeypatch.setattr(registry["workbench"], "collect", collect)
+    job, following = make_job(1), make_job(1, pipeline="silent")
+
+    work()
+    reconcile()
+
+    assert (counted(job).status, counted(job).result) == (JobStatus.FAILED, None)
+    assert counted(following).status == JobStatus.COMPLETED
+
+
+def test_a_collected_result_may_hold_any_text(monkeypatch):
+    monkeypatch.setattr(registry["workbench"], "collect", lambda job: {"said": "a\0b\ud800"})
+    job = make_job(1)
+
+    work()
+
+    assert counted(job).result == {"said": "ab"}
 
 
 def test_cancel_of_a_large_job_refuses_the_late_result_of_any_item(monkeypatch):
