@@ -132,7 +132,7 @@ def _step(lane: HeldLane, settlements: Sequence[Settlement], batch: int, perspec
             "codes": [storable(s.code) for s in settlements],
             "permanents": [s.permanent for s in settlements],
             "times": [s.processing_time_ms for s in settlements],
-            "waits": [s.wait_seconds for s in settlements],
+            "waits": [None if s.wait_seconds is None else float(s.wait_seconds) for s in settlements],
             "refunds": [s.refund for s in settlements],
             "cost": sum(costs, Decimal()) if costs else None,
             "cursor": lane.cursor,

@@ -6,7 +6,8 @@ import pytest
 
 from jobs import lanes, leases
 from jobs.models import JobItem, Lane
-from jobs.pipelines import Permanent, Result, registry
+from jobs.pipelines import Outage, Permanent, Result, RetryLater, registry
+from jobs.slices import later
 from jobs.states import JobStatus
 from tests.workbench.rows import assert_counters_are_exact, counted, make_job, statuses, work
 
@@ -82,6 +83,17 @@ def test_what_a_pipeline_cannot_store_fails_its_item_alone_and_is_paid_for_once(
     assert len(log.read_text().splitlines()) == 3
     assert (counted(job).status, float(counted(job).total_cost_usd)) == (JobStatus.PARTIAL, 0.75)
     assert_counters_are_exact(job)
+
+
+def test_items_of_a_batch_may_wait_for_whole_and_for_broken_seconds():
+    job = make_job(3)
+    lane = lanes.take(owner="me", cluster="default")
+    items = lanes.step(lane, batch=3).items
+    outcomes = [Outage("no", after_seconds=0), RetryLater("no"), Permanent("no")]
+
+    lanes.step(lane, [later(item, outcome, 1) for item, outcome in zip(items, outcomes, strict=True)], batch=0)
+
+    assert statuses(job) == ["waiting", "waiting", "failed"]
 
 
 def test_a_backslash_from_an_outside_worker_is_stored_as_it_is():
