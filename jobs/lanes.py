@@ -184,6 +184,8 @@ def settle_edges(job_pk: int, done: Sequence[int], failed: Sequence[int]) -> int
     """Follow the edges from items that closed. Returns how many items failed with the ones they build on."""
     if failed and Job.objects.filter(pk=job_pk, on_failed_dependency=OnFailedDependency.RUN).exists():
         done, failed = [*done, *failed], []
+    if done or failed:
+        sql.rows("lock_dependents", {"job": job_pk, "done": list(done), "failed": list(failed)})
     if done:
         sql.rows("release_items", {"job": job_pk, "done": list(done)})
     if not failed:

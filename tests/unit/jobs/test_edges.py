@@ -1,6 +1,9 @@
 """Items that build on others: each source lets them go once, whatever is retried meanwhile."""
 
+import threading
+
 import pytest
+from django.db import connection, transaction
 
 from jobs import lanes
 from jobs.lanes import Settlement
@@ -18,6 +21,7 @@ from tests.workbench.rows import (
     statuses,
     work,
 )
+from tests.workbench.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,3 +115,40 @@ def test_a_lane_that_cannot_be_recovered_stops_no_other(settings, caplog):
     assert [(record.levelname, record.job) for record in caplog.records if record.name == "jobs.lanes"] == [
         ("ERROR", str(broken.job_id))
     ]
+
+
+@pytest.mark.parametrize("n_failed", [0, 10])
+def test_dependents_are_locked_in_one_order_so_that_lanes_never_wait_in_a_circle(n_failed):
+    n_sources, n_dependents, second = 20, 400, 21
+    sources = [{} for _ in range(n_sources)]
+    job = make_job([*sources, *({"depends_on": [n % n_sources, (n + 7) % n_sources]} for n in range(n_dependents))])
+    JobItem.objects.filter(job=job, seq=second).update(payload={"now": "the last row of the table"})
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE jobs_jobitem, jobs_itemedge")  # for a plan that reads the table in its own order
+    lane = lanes.take(owner="me", cluster="default")
+    items = lanes.step(lane, batch=n_sources).items
+
+    def settle():
+        try:
+            outcomes = [ItemStatus.FAILED] * n_failed + [ItemStatus.COMPLETED] * (n_sources - n_failed)
+            lanes.step(lane, [Settlement(*settled) for settled in zip(items, outcomes, strict=True)], batch=0)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=settle)
+    with transaction.atomic():
+        JobItem.objects.select_for_update().get(job=job, seq=second)
+        thread.start()
+        wait_until(_somebody_waits_for_a_row, what="the lane to reach the locked item")
+        free = JobItem.objects.select_for_update(skip_locked=True).filter(job=job, seq__gt=second)
+        assert len(free) == n_dependents - 2
+    thread.join()
+
+    assert "waiting" not in statuses(job)
+    assert_counters_are_exact(job)
+
+
+def _somebody_waits_for_a_row():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')")
+        return cursor.fetchone()[0]
