@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from .admission import admit
 from .clusters import QueueName
 from .lanes import HeldLane, LaneLost, Settlement
 from .models import Executor, Job, JobItem, Lane
-from .pipelines import Permanent, RetryLater, registry
+from .pipelines import Outcome, Permanent, RetryLater, registry
 from .slices import later, recover_lanes
 from .states import ItemStatus
 
@@ -35,7 +36,10 @@ class ClaimedItem:
 
 
 def claim(worker: str, limit: int, perspectives: Sequence[str] | None = None) -> list[ClaimedItem]:
-    """Claim up to `limit` items of jobs for outside workers, in queue order; each takes one lane of its job."""
+    """Claim up to `limit` items of jobs for outside workers, in queue order; each takes one lane of its job.
+
+    An item that nobody can be asked any more (its image was deleted) is settled as that, and the next one claimed.
+    """
     recover_lanes()
     sql.rows("promote_due")
     for queue in QueueName:
@@ -49,11 +53,16 @@ def claim(worker: str, limit: int, perspectives: Sequence[str] | None = None) ->
             if lane is None:
                 break
             items = lanes.step(lane, batch=1, perspectives=wanted).items
-            if items:
-                claimed.append(_described(lane, JobItem.objects.select_related("job").get(pk=items[0].id)))
-            else:
+            if not items:
                 lanes.free(lane.token)
                 exhausted.append(lane.job.id)
+                continue
+            try:
+                claimed.append(_described(lane, JobItem.objects.select_related("job").get(pk=items[0].id)))
+            except Outcome as outcome:
+                lanes.step(lane, [later(items[0], outcome, None)], batch=0)
+                lanes.free(lane.token)
+                transaction.on_commit(partial(_see_to, lane.job.id))
     return claimed
 
 
@@ -101,11 +110,15 @@ def settle(
         except LaneLost:
             raise _lost() from None
         lanes.free(token)
-    job = Job.objects.get(pk=lane.job.id)
-    job.settle()
-    outbox.publish_later(job.pk)
+    _see_to(lane.job.id)
     item.refresh_from_db()
     return item
+
+
+def _see_to(job_pk: int) -> None:
+    """Close the job if this was its last item, and tell who watches it."""
+    Job.objects.get(pk=job_pk).settle()
+    outbox.publish_later(job_pk)
 
 
 def _settlement(
