@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from jobs.models import Executor, Job, OnFailedDependency
@@ -138,7 +138,9 @@ class JobForm:
             "priority": _TRIAL_PRIORITY,
             "name": f"Trial: {self.name or self.dataset}"[:200],
         }
-        return batch.draft(body, user)
+        drafted = batch.draft(body, user)
+        config = {**drafted.job.config, "isTrial": True}
+        return replace(drafted, job=replace(drafted.job, config=config))
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = dict(self.options)

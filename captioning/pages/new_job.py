@@ -95,10 +95,13 @@ def start_trial(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 def trial(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """What a trial has brought so far; once it is over it is put away, so that trials do not fill the list of jobs."""
-    job = _job(request, str(job_id))
+    """What a trial has brought so far; whoever started it puts it away by looking once it is over.
+
+    So that trials do not fill the list of jobs.
+    """
+    job = get_object_or_404(Job.objects.visible_to(request.user).filter(config__isTrial=True), job_id=job_id)
     context = _trial(job)
-    if job.is_final and not job.archived and not context["n_failed"]:
+    if job.user_id == request.user.pk and job.is_final and not job.archived and not context["n_failed"]:
         with suppress(TransitionRefused):  # its worker has yet to close it
             job.archive(by=user_of(request), reason=_("A trial."))
     return render(request, "captioning/_trial.html", context)

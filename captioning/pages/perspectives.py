@@ -145,12 +145,12 @@ def start_sample(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 def sample_of(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """What a sample run has brought so far; its job is put away once it is over."""
+    """What a sample run has brought so far; whoever started it puts its job away by looking once it is over."""
     job = get_object_or_404(
         Job.objects.visible_to(request.user).filter(items__payload__has_key="wording"), job_id=job_id
     )
     is_over = job.is_final
-    if is_over and not job.archived:
+    if job.user_id == request.user.pk and is_over and not job.archived:
         with suppress(TransitionRefused):  # somebody was first
             job.archive(by=user_of(request), reason=_("A sample run."))
     context = {"job": job, "said": sample.said(job), "is_over": is_over}

@@ -34,7 +34,7 @@ def typed(**members) -> dict[str, str]:
 # --- The editor
 
 
-def test_a_wording_is_tried_before_it_is_saved(ada_browses, bob_browses, ada):
+def test_a_wording_is_tried_before_it_is_saved(ada_browses, bob_browses, staff_browses, ada):
     image = make_image(make_dataset(ada))
     make_provider()
     form = typed(sample_image=str(image.pk), sample_provider="remote")
@@ -52,6 +52,8 @@ def test_a_wording_is_tried_before_it_is_saved(ada_browses, bob_browses, ada):
     item.status, item.result = "completed", {"caption": "A <square>."}
     item.save(update_fields=["status", "result"])
     Job.objects.filter(pk=job.pk).update(status="completed")
+    assert "A &lt;square&gt;." in staff_browses.get(address).content.decode()
+    assert not Job.objects.get().archived
     over = ada_browses.get(address).content.decode()
     assert "every 1s" not in over
     assert "A &lt;square&gt;." in over

@@ -239,6 +239,26 @@ def test_a_trial_that_is_over_says_what_failed_and_asks_no_more(ada_browses, ada
     assert "3 failed" in piece
 
 
+def test_a_trial_that_went_well_is_put_away_when_its_owner_looks_and_by_nobody_else(ada_browses, staff_browses, birds):
+    ada_browses.post("/jobs/new/trial", {"dataset": "birds", "perspectives": "plain"}, headers=HTMX)
+    job = Job.objects.get()
+    job.cancel(by=None)
+
+    assert staff_browses.get(f"/jobs/new/trial/{job.job_id}").status_code == 200
+    assert not Job.objects.get().archived
+    assert ada_browses.get(f"/jobs/new/trial/{job.job_id}").status_code == 200
+    assert Job.objects.get().archived
+
+
+def test_a_job_that_is_no_trial_is_not_put_away_by_looking(ada_browses, ada, birds):
+    asked = {"type": "DATASET_PERSPECTIVE", "dataset": "birds", "perspectives": ["plain"]}
+    job = create(batch.draft(asked, ada).job, by=ada)
+    job.cancel(by=ada)
+
+    assert ada_browses.get(f"/jobs/new/trial/{job.job_id}").status_code == 404
+    assert not Job.objects.get().archived
+
+
 def test_a_trial_of_nothing_is_refused(ada_browses, birds):
     form = {"dataset": "birds", "state": "rejected", "perspectives": "plain"}
 
