@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 
 from orchestrator.problems import Conflict, Invalid
 
+from . import throttle
 from .gateway import Permanent
 from .gateway.outbound import check_url
 from .models import Provider, ProviderKind, ProviderModel
@@ -111,6 +112,9 @@ def replace_models(provider: Provider, models: Iterable[tuple[str, bool]]) -> No
 def _write(provider: Provider, cleaned: dict[str, Any]) -> Provider:
     models = cleaned.pop("models", None)
     key = cleaned.pop("api_key", None)
+    is_another = key is not None or any(
+        column in cleaned and cleaned[column] != getattr(provider, column) for column in ("base_url", *_LIMITS.values())
+    )
     for column, value in cleaned.items():
         setattr(provider, column, value)
     if key is not None:
@@ -118,6 +122,8 @@ def _write(provider: Provider, cleaned: dict[str, Any]) -> Provider:
     try:
         with transaction.atomic():
             provider.save()
+            if is_another:
+                throttle.forget(provider)
             if models is not None:
                 replace_models(provider, models)
     except IntegrityError as error:

@@ -17,7 +17,7 @@ from django.utils.crypto import salted_hmac
 from orchestrator import env
 from orchestrator.problems import Problem
 
-from . import provider_forms
+from . import provider_forms, throttle
 from .models import Provider, ProviderKind
 
 logger = logging.getLogger(__name__)
@@ -158,6 +158,7 @@ def _apply(source: Source) -> bool:
     if source.api_key is not None:
         provider.api_key = source.api_key
     provider.save()
+    throttle.forget(provider)
     if source.models:
         provider_forms.replace_models(provider, source.models)
     logger.info("provider configured", extra={"provider": provider.name, "kind": provider.kind})

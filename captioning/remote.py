@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +27,7 @@ _PICTURE_TOKENS = 1_000
 _ANSWER_TOKENS = 500
 _CHARACTERS_PER_TOKEN = 4
 _RATE_LIMIT_SECONDS = 20.0  # to stay away where a provider does not say for how long
+_LOOKS_AGAIN_SECONDS = 300.0  # after which an item sees that a provider has another key or limit
 _ASK_FOR_STOP_SECONDS = 0.25
 _LONGEST_DATA_SHOWN = 40  # characters of a picture's data URL
 
@@ -163,14 +165,12 @@ def _request(question: Question, item: WorkItem, job: WorkJob, *, seconds: float
 
 def _take_turn(provider: Provider, n_tokens: int, stopped: Callable[[], bool]) -> None:
     """Wait for a place within the provider's limits. Raises Outage where the wait is the queue's, Cancelled."""
-    taken, seconds = throttle.reserve(provider, n_tokens=n_tokens)
-    if not taken:
-        raise Outage(
-            f"{provider.name!r} is at its limit of requests or tokens a minute.",
-            code="rate_limited",
-            after_seconds=max(seconds, throttle.PATIENCE_SECONDS),
-        )
-    ends_at = time.monotonic() + seconds
+    turn = throttle.reserve(provider, n_tokens=n_tokens)
+    if not turn.taken:
+        if turn.is_asked:
+            raise _held_back(_left_alone(provider, turn.wait_seconds), turn.wait_seconds)
+        raise _held_back(f"{provider.name!r} is at its limit of requests or tokens a minute.", turn.wait_seconds)
+    ends_at = time.monotonic() + turn.wait_seconds
     while (left := ends_at - time.monotonic()) > 0:
         if stopped():
             raise Cancelled
@@ -200,11 +200,25 @@ def _outcome(error: gateway.GatewayError, provider: Provider, context: Context) 
     elif error.code == "rate_limited":
         seconds = error.retry_after if error.retry_after is not None else _RATE_LIMIT_SECONDS
         throttle.hold_back(provider, seconds=seconds)
-        outcome = Outage(str(error), code=error.code, after_seconds=seconds)
+        outcome = _held_back(f"{error} {_left_alone(provider, seconds)}", seconds)
     else:
         outcome = RetryLater(str(error), code=error.code, after_seconds=error.retry_after)
     outcome.cost_usd = _spent_usd(error.attempts)
     return outcome
+
+
+def _held_back(said: str, seconds: float) -> Outage:
+    return Outage(
+        said, code="rate_limited", after_seconds=min(max(seconds, throttle.PATIENCE_SECONDS), _LOOKS_AGAIN_SECONDS)
+    )
+
+
+def _left_alone(provider: Provider, seconds: float) -> str:
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    return (
+        f"{provider.name!r} said that it is at its limit and is called again at {until:%Y-%m-%d %H:%M:%S} UTC, or soon"
+        " after its key, address or limits change."
+    )
 
 
 def _pause(context: Context) -> None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from django.db import connection
 
-from .models import Provider
+from .models import Provider, Throttle
 
 # Waiting so long in place is cheaper than giving the item back to the queue.
 PATIENCE_SECONDS = 2.0
 
 
-def reserve(provider: Provider, *, n_tokens: int) -> tuple[bool, float]:
-    """Take the next free place for one call of about `n_tokens`.
+class Turn(NamedTuple):
+    """taken: the call may start after `wait_seconds`; if not, a place within PATIENCE_SECONDS may be free after them.
 
-    Returns (taken, wait in seconds): if taken, the call may start after the wait; if not, nothing was taken and a place
-    within PATIENCE_SECONDS may be free after the wait. Two clocks, for requests and for tokens, each moved on by the
+    is_asked: the wait is what the provider asked for, and longer than its limits would make it.
+    """
+
+    taken: bool
+    wait_seconds: float
+    is_asked: bool = False
+
+
+def reserve(provider: Provider, *, n_tokens: int) -> Turn:
+    """Take the next free place for one call of about `n_tokens`, or nothing.
+
+    Two clocks, for requests and for tokens, each moved on by the
     call's share of a minute; a clock that fell behind the present starts from it, so no burst is ever saved up and no
     minute sees more calls than allowed. A provider without limits is only held back when it asked for it.
     """
@@ -45,17 +57,18 @@ def reserve(provider: Provider, *, n_tokens: int) -> tuple[bool, float]:
             shares,
         )
         if row := cursor.fetchone():
-            return True, row[0]
+            return Turn(True, row[0])
         cursor.execute(
             """
             SELECT greatest(0, extract(epoch FROM
-                greatest(requests_free_at, tokens_free_at) - clock_timestamp()) - %(patience)s)::float
+                greatest(requests_free_at, tokens_free_at) - clock_timestamp()) - %(patience)s)::float,
+                requests_free_at > clock_timestamp() + (%(requests)s + %(patience)s) * interval '1 second'
             FROM captioning_throttle WHERE provider_id = %(provider)s
             """,
             shares,
         )
         row = cursor.fetchone()
-    return False, row[0] if row else 0.0
+    return Turn(False, *row) if row else Turn(False, 0.0)
 
 
 def correct(provider: Provider, *, n_reserved: int, n_used: int) -> None:
@@ -72,14 +85,23 @@ def correct(provider: Provider, *, n_reserved: int, n_used: int) -> None:
 
 
 def hold_back(provider: Provider, *, seconds: float) -> None:
-    """Let nobody call before `seconds` have passed: the provider has said so."""
+    """Let nobody call before `seconds` have passed: the provider has said so.
+
+    provider: as it was called. What was said to an earlier key, or at another address, does not hold for the present.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO captioning_throttle (provider_id, requests_free_at)
-            VALUES (%(provider)s, clock_timestamp() + %(seconds)s * interval '1 second')
+            SELECT id, clock_timestamp() + %(seconds)s * interval '1 second'
+            FROM captioning_provider WHERE id = %(provider)s AND updated_at = %(updated_at)s
             ON CONFLICT (provider_id) DO UPDATE
             SET requests_free_at = greatest(captioning_throttle.requests_free_at, excluded.requests_free_at)
             """,
-            {"provider": provider.pk, "seconds": seconds},
+            {"provider": provider.pk, "updated_at": provider.updated_at, "seconds": seconds},
         )
+
+
+def forget(provider: Provider) -> None:
+    """Let calls begin anew: another key, address or limit than the one that was used up or turned away."""
+    Throttle.objects.filter(provider=provider).delete()

@@ -11,6 +11,7 @@ from captioning.gateway.errors import GatewayError, Permanent, QuotaExhausted, R
 from captioning.gateway.picture import Picture
 from captioning.gateway.prompt import assemble
 from captioning.gateway.request import CaptionRequest, Mode, Profile, Usage
+from captioning.gateway.retry import LONGEST_ASKED_SECONDS
 from captioning.gateway.schema import is_strict
 
 CHAT_ROUTE = "chat/completions"
@@ -265,7 +266,7 @@ def _hinted_seconds(payload: Any) -> float | None:
     for entry in details if isinstance(details, list) else ():
         delay = entry.get("retryDelay") if isinstance(entry, dict) else None
         if isinstance(delay, str) and re.fullmatch(r"\d+(\.\d+)?s", delay):
-            return float(delay[:-1])
+            return min(float(delay[:-1]), LONGEST_ASKED_SECONDS)
     return None
 
 

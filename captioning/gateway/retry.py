@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+# What a server asks for beyond that is no plan but a slip, and some of it more than a clock can hold.
+LONGEST_ASKED_SECONDS = 24 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -34,23 +37,23 @@ class Patience:
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    """Read how long the server asks us to wait; None where it says nothing we understand.
+    """Read how long the server asks us to wait, a day at most; None where it says nothing we understand.
 
     `retry-after-ms` comes first since it is finer; `retry-after` is a number of seconds or an HTTP date.
     now: seconds since the epoch, against which a date is held.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return milliseconds / 1000.0
+        return min(milliseconds / 1000.0, LONGEST_ASKED_SECONDS)
     value = headers.get("retry-after", "").strip()
     seconds = _number(value)
     if seconds is not None:
-        return seconds
+        return min(seconds, LONGEST_ASKED_SECONDS)
     try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
+        seconds = parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now)
+    except (ValueError, OverflowError):  # no date, or one before there were clocks
         return None
-    return max(0.0, at.timestamp() - (time.time() if now is None else now))
+    return min(max(0.0, seconds), LONGEST_ASKED_SECONDS)
 
 
 def _number(text: str | None) -> float | None:

@@ -1,4 +1,5 @@
 import json
+import re
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from werkzeug import Request, Response
 
-from captioning import batch, gateway, library, vision
+from captioning import batch, gateway, library, provider_forms, vision
 from captioning.models import Caption, Image, ModelCall, Perspective, PerspectiveVersion, Provider
 from captioning.pipeline import CaptioningPipeline
 from jobs.clusters import Cluster
@@ -230,6 +231,19 @@ def test_a_rate_limit_costs_no_attempt_and_holds_every_worker_back(job, httpserv
     assert (first.code, first.after_seconds) == ("rate_limited", 30)
     assert second.after_seconds > 20
     assert len(httpserver.log) == 1
+
+
+def test_a_long_pause_is_said_with_its_end_and_a_new_key_lifts_it(job, httpserver):
+    httpserver.expect_ordered_request(ROUTE).respond_with_json({}, status=429, headers={"Retry-After": "86400"})
+    answers(httpserver, {"caption": "x"})
+
+    first, second = fail(job, Outage), fail(job, Outage)
+
+    for outage in (first, second):
+        assert re.search(r"called again at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, or soon after its key", str(outage))
+        assert outage.after_seconds == 300  # the item looks again whether the pause was lifted
+    provider_forms.change(Provider.objects.get(name="remote"), {"apiKey": "sk-new"})
+    assert run(job).value == {"caption": "x"}
 
 
 def test_our_own_limit_sends_items_back_before_any_call(job, httpserver):

@@ -220,11 +220,11 @@ def test_calls_beyond_the_limit_wait_and_then_go_back_to_the_queue():
 
     first, second, third = (throttle.reserve(provider, n_tokens=0) for _ in range(3))
 
-    assert first == (True, 0.0)
-    assert second[0]
-    assert 0 < second[1] <= 1.5
-    assert not third[0]
-    assert 0 < third[1] <= 1.5
+    assert first == (True, 0.0, False)
+    assert second.taken
+    assert 0 < second.wait_seconds <= 1.5
+    assert (third.taken, third.is_asked) == (False, False)
+    assert 0 < third.wait_seconds <= 1.5
 
 
 def test_a_refused_call_takes_no_place():
@@ -250,9 +250,38 @@ def test_a_provider_that_asked_for_a_pause_gets_it_also_without_limits():
 
     throttle.hold_back(provider, seconds=60)
 
-    taken, seconds = throttle.reserve(provider, n_tokens=10)
-    assert not taken
-    assert 50 < seconds <= 60
+    turn = throttle.reserve(provider, n_tokens=10)
+    assert (turn.taken, turn.is_asked) == (False, True)
+    assert 50 < turn.wait_seconds <= 60
+
+
+@pytest.mark.parametrize(
+    ("change", "is_lifted"),
+    [
+        ({"apiKey": "sk-new"}, True),
+        ({"baseUrl": "http://127.0.0.1:2/v1"}, True),
+        ({"rateLimits": {"requestsPerMinute": 60}}, True),
+        ({"rateLimits": None}, False),  # as it was
+        ({"name": "renamed"}, False),
+    ],
+)
+def test_another_key_address_or_limit_lifts_a_pause(change, is_lifted):
+    provider = make_provider()
+    throttle.hold_back(provider, seconds=86_400)
+
+    provider_forms.change(provider, change)
+
+    assert throttle.reserve(provider, n_tokens=10).taken == is_lifted
+
+
+def test_what_was_said_to_an_earlier_key_does_not_hold_the_present_one_back():
+    provider = make_provider()
+    called = Provider.objects.get(pk=provider.pk)
+    provider_forms.change(provider, {"apiKey": "sk-new"})
+
+    throttle.hold_back(called, seconds=86_400)
+
+    assert throttle.reserve(provider, n_tokens=10).taken
 
 
 @pytest.mark.django_db(transaction=True)

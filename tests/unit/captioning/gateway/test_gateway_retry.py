@@ -27,6 +27,9 @@ OPENAI = Endpoint("https://api.openai.com/v1")
         ({"retry-after": "later"}, None),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e300"}, 86_400.0),
+        ({"retry-after-ms": "1e300"}, 86_400.0),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 86_400.0),
     ],
 )
 def test_every_form_of_retry_after_is_read(headers, seconds):
