@@ -348,7 +348,7 @@ class Caption(models.Model):
 
         changes: `result`, `text`, `review`, `review_reason`. New words make the version human and, unless a verdict
         comes with them, proposed again, with `by` as their author; a review alone changes neither words nor author.
-        Raises CaptionSuperseded if this is no longer the current version.
+        Asked again for what they did, they get that version. Raises CaptionSuperseded if another has replaced this one.
         """
         is_rewritten = "result" in changes or "text" in changes
         origin = (
@@ -374,22 +374,14 @@ class Caption(models.Model):
                 "review": Review.PROPOSED,
                 "review_reason": "",
             }
-        with transaction.atomic():
-            self._retire()
-            return Caption.objects.create(
-                image_id=self.image_id,
-                perspective_id=self.perspective_id,
-                perspective_version_id=self.perspective_version_id,
-                reviewed_by=by,
-                supersedes=self,
-                **{**kept, **origin, **changes},
-            )
+        columns = {**kept, **origin, **changes}
+        return self._replace(by, perspective_version_id=self.perspective_version_id, **columns)
 
     def restore(self, version: Caption, *, by: User) -> Caption:
         """Put an older version in the place of this one, whole: its words, who or what wrote them, and its verdict.
 
-        Raises CaptionSuperseded if this is no longer the current version; ValueError if the other one is of another
-        image or perspective.
+        Asked again for what they did, they get that version. Raises CaptionSuperseded if another has replaced this one;
+        ValueError if the older one is of another image or perspective.
         """
         if (version.image_id, version.perspective_id) != (self.image_id, self.perspective_id):
             raise ValueError(f"Caption {version.pk} is no version of caption {self.pk}.")
@@ -397,23 +389,21 @@ class Caption(models.Model):
             *("source", "author_id", "provider", "model", "parameters", "result", "text", "provenance"),
             *("review", "review_reason"),
         )
-        with transaction.atomic():
-            self._retire()
-            return Caption.objects.create(
-                image_id=self.image_id,
-                perspective_id=self.perspective_id,
-                perspective_version_id=version.perspective_version_id,
-                reviewed_by=by,
-                supersedes=self,
-                **{name: getattr(version, name) for name in kept},
-            )
+        columns = {name: getattr(version, name) for name in kept}
+        return self._replace(by, perspective_version_id=version.perspective_version_id, **columns)
 
-    def _retire(self) -> None:
-        # Whoever retires the row writes its successor; a second one finds nothing to retire.
-        if not Caption.objects.filter(pk=self.pk, is_current=True).update(is_current=False):
-            raise CaptionSuperseded(
-                "This version has been replaced; ask for the history and change the current one.", caption=self.pk
-            )
+    def _replace(self, by: User, **columns: Any) -> Caption:
+        successor = {"supersedes": self, "reviewed_by": by, **columns}
+        with transaction.atomic():
+            # Whoever retires the row writes its successor; a second one finds nothing to retire.
+            if Caption.objects.filter(pk=self.pk, is_current=True).update(is_current=False):
+                return Caption.objects.create(image_id=self.image_id, perspective_id=self.perspective_id, **successor)
+        # Whoever did not hear that it was done does it again.
+        if same := Caption.objects.current().filter(**successor).first():
+            return same
+        raise CaptionSuperseded(
+            "This version has been replaced; ask for the history and change the current one.", caption=self.pk
+        )
 
 
 class ModelCall(models.Model):

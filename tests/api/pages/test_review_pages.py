@@ -250,6 +250,28 @@ def test_a_stale_verdict_is_refused_and_shown(ada_browses, staff, captions):
     assert now(captions[0]).review == "rejected"
 
 
+@pytest.mark.parametrize(
+    ("verb", "fields"),
+    [
+        ("accept", {}),
+        ("reject", {"reason": "made up"}),
+        ("edit", {"field-caption": "Better words."}),
+        ("edit", {"field-caption": "Picture 0."}),
+        ("reopen", {}),
+        ("undo", {}),
+    ],
+)
+def test_a_verdict_whose_answer_was_lost_is_sent_again_in_peace(ada_browses, ada, captions, verb, fields):
+    caption = captions[0].revise(by=ada, review="rejected", review_reason="too vague")
+    first = decide(ada_browses, caption, verb, script=True, **fields)
+
+    again = decide(ada_browses, caption, verb, script=True, **fields)
+
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.json()["caption"] == first.json()["caption"]
+    assert Caption.objects.filter(supersedes=caption).count() == 1
+
+
 # --- Who may, and how
 
 

@@ -112,6 +112,24 @@ def test_a_version_that_was_replaced_cannot_be_changed(ada, image, plain):
     assert Caption.objects.count() == 2
 
 
+def test_a_change_that_is_asked_for_again_was_made_once(ada, bob, image, plain):
+    first = make_caption(image, plain)
+    accepted = review.change(first, {"review": "accepted"}, ada)
+
+    assert review.change(first, {"review": "accepted"}, ada) == accepted
+    with pytest.raises(CaptionSuperseded):
+        review.change(first, {"review": "accepted"}, bob)
+    reworded = review.change(accepted, {"result": {"caption": "An owl."}}, ada)
+    assert review.change(accepted, {"result": {"caption": "An owl."}}, ada) == reworded
+    with pytest.raises(CaptionSuperseded):
+        review.change(accepted, {"result": {"caption": "A crow."}}, ada)
+    undone = reworded.restore(accepted, by=ada)
+    assert reworded.restore(accepted, by=ada) == undone
+    with pytest.raises(CaptionSuperseded):  # what was accepted then is no longer what stands
+        review.change(first, {"review": "accepted"}, ada)
+    assert list(review.history(first)) == [undone, reworded, accepted, first]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_two_people_who_change_one_version_only_one_succeeds(ada, image, plain):
     caption = make_caption(image, plain)
