@@ -6,8 +6,11 @@ import hashlib
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from django.conf import settings
@@ -85,9 +88,22 @@ def intake(dataset: Dataset, name: str, file: BinaryIO) -> Taken:
             raise
         raise DatasetGone(f"The data set {dataset.name} was deleted meanwhile.") from None
     if created:
-        # By itself: a crash between leaves a picture that `find_lookalikes` looks at later.
-        lookalikes.place(image, picture.look)
+        # By itself: a crash between leaves a picture that `find_lookalikes` looks at later. And last: all who place
+        # pictures take turns: nobody may keep that turn while waiting for the lock of other bytes.
+        transaction.on_commit(partial(lookalikes.place, image, picture.look))
     return Taken(image, created)
+
+
+def lock(files: Iterable[BinaryIO]) -> None:
+    """Be the only one to take in these pictures, until the transaction ends.
+
+    For whoever takes several in one transaction: one after the other, two of them could wait for each other.
+    """
+    hashes = []
+    for file in files:
+        with suppress(PictureRefused):
+            hashes.append(_digest(file)[0])
+    Image.objects.lock_bytes(hashes)
 
 
 def intake_path(dataset: Dataset, path: str) -> Taken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import path
 from django.utils.cache import get_conditional_response
@@ -27,7 +28,7 @@ from orchestrator.problems import Invalid, NotFound
 from uploads import storage
 
 from .. import pictures, thumbnails
-from ..intake import intake
+from ..intake import intake, lock
 from ..models import Image
 from ..pictures import PictureRefused
 from ..querysets import in_path
@@ -184,6 +185,8 @@ class DatasetImages(DatasetView):
             raise Invalid(message, errors={"images": [message]})
         taken: dict[int, None] = {}  # in the order of the request, each once
         refused = []
+        if connection.in_atomic_block:  # under an Idempotency-Key
+            lock(file.file for file in files)
         for file in files:
             try:
                 taken[intake(dataset, file.name, file.file).image.pk] = None

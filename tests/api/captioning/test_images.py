@@ -1,11 +1,13 @@
 import hashlib
 import json
+import threading
 import tracemalloc
 from io import BytesIO
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import AsyncClient
 from PIL import Image as Pillow
 
@@ -56,6 +58,29 @@ def content_of(response) -> bytes:
 
 
 # --- Upload
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_upload_the_same_pictures_in_other_orders_under_keys_both_succeed(adas, as_ada, ada, bearer):
+    pictures = [(f"{n}.png", png(n, 400, 300)) for n in range(8)]
+    told = []
+    start = threading.Barrier(2)
+
+    def send(key: str, files: list[tuple[str, bytes]]) -> None:
+        client = bearer(ada)
+        start.wait()
+        told.append(upload(client, *files, **{"Idempotency-Key": key}))
+        connection.close()
+
+    orders = (pictures, pictures[::-1])
+    threads = [threading.Thread(target=send, args=(f"key-{n}", files)) for n, files in enumerate(orders)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [answer.status_code for answer in told] == [201, 201]
+    assert adas.images.exclude(look_group=None).count() == 8
 
 
 def test_pictures_are_taken_and_the_rest_refused_with_reasons(as_ada, adas):

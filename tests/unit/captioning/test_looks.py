@@ -86,7 +86,7 @@ def test_looks_that_are_alike_share_a_band():
     assert set(looks.bands(look)) & set(looks.bands(other))
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_lookalikes_meet_in_one_group_over_data_sets(ada, bob):
     here, there = make_dataset(ada, "here"), make_dataset(bob, "there")
     picture = photograph()
@@ -100,7 +100,7 @@ def test_lookalikes_meet_in_one_group_over_data_sets(ada, bob):
     assert set(Image.objects.filter(ever_alike=True)) == {first, again}
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_plain_colours_are_alike_only_byte_for_byte(ada):
     here, there = make_dataset(ada, "here"), make_dataset(ada, "there")
     white, black = (encoded(Pillow.new("RGB", (90, 90), colour)) for colour in ("white", "black"))
