@@ -121,21 +121,31 @@ def named_images(value: Any, user: User, errors: Errors) -> list[tuple[int, str]
         return []
     ids = {entry for entry in value if isinstance(entry, int) and 0 < entry < 2**63}
     known = dict(Image.objects.visible_to(user).filter(pk__in=ids).values_list("pk", "path"))
+    registered, refused = _registered({entry for entry in value if isinstance(entry, str)}, user)
     found: dict[int, str] = {}
     for index, entry in enumerate(value):
-        if isinstance(entry, int):
-            if entry in known:
-                found.setdefault(entry, known[entry])
-            else:
-                errors[f"images[{index}]"] = [f"There is no image {entry}."]
-            continue
+        if entry in registered:
+            found.setdefault(registered[entry], entry)
+        elif entry in known:
+            found.setdefault(entry, known[entry])
+        else:
+            errors[f"images[{index}]"] = [refused.get(entry, f"There is no image {entry}.")]
+    return list(found.items())
+
+
+def _registered(paths: set[str], user: User) -> tuple[dict[str, int], dict[str, str]]:
+    """Take files of the workspace in. Returns their images' ids, and why others were refused."""
+    registered: dict[str, int] = {}
+    refused: dict[str, str] = {}
+    # In one order: under an Idempotency-Key the locks of their bytes are kept until all are in.
+    for path in sorted(paths):
         try:
-            found.setdefault(register_path(entry, user).pk, entry)
+            registered[path] = register_path(path, user).pk
         except Problem as refusal:
             if refusal.status >= 500:
                 raise
-            errors[f"images[{index}]"] = [refusal.detail]
-    return list(found.items())
+            refused[path] = refusal.detail
+    return registered, refused
 
 
 def dataset_named(name: Any, user: User, errors: Errors) -> Dataset | None:

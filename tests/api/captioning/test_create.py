@@ -208,6 +208,32 @@ def test_an_analysis_tells_what_each_image_has_and_lacks(client, dataset):
     }
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_who_name_the_same_new_files_in_other_orders_under_keys_both_succeed(ada, dataset, tmp_path):
+    make_dataset(ada, "workspace")
+    names = [f"{n}.png" for n in range(8)]
+    for n, name in enumerate(names):
+        (tmp_path / name).write_bytes(picture_bytes(f"#0000{n}0", (600, 400)))
+    told = []
+    start = threading.Barrier(2)
+
+    def send(key: str, images: list[str]) -> None:
+        request = body(dataset=None, images=images)
+        start.wait()
+        told.append(client_of(ada).post(CREATE, request, format="json", headers={"Idempotency-Key": key}))
+        connection.close()
+
+    threads = [
+        threading.Thread(target=send, args=(f"key-{n}", images)) for n, images in enumerate((names, names[::-1]))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [answer.status_code for answer in told] == [201, 201]
+
+
 def test_without_perspectives_all_are_looked_at(client, dataset, tmp_path):
     (tmp_path / "loose.png").write_bytes(picture_bytes("green"))
 
