@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.parsers import json_value
 from orchestrator.problems import Invalid
 
 from .models import Caption
@@ -88,10 +90,13 @@ def _read(kind: str, text: str) -> Any:
         if not text.strip():
             return None
         try:
-            return int(text) if "." not in text and "e" not in text.lower() else float(text)
+            number = int(text) if "." not in text and "e" not in text.lower() else float(text)
         except ValueError:
-            raise ValueError(f"{text!r} is no number.") from None
+            raise ValueError(f"{text[:100]!r} is no number.") from None
+        if not math.isfinite(number):
+            raise ValueError(f"{text[:100]!r} is too large a number.")
+        return number
     try:
-        return json.loads(text)
-    except ValueError as fault:
-        raise ValueError(f"This is not JSON: {fault}.") from None
+        return json_value(text, called="This")
+    except Invalid as refusal:
+        raise ValueError(refusal.detail) from None

@@ -82,6 +82,26 @@ def test_what_cannot_be_read_is_named(caption):
     assert set(refused.value.errors) == {"n", "things"}
 
 
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("share", "1e999"),
+        ("share", "-1e999"),
+        ("n", "9" * 5000),
+        ("things", "[1e999]"),
+        ("things", "[NaN]"),
+        ("things", '["\\u0000"]'),
+        ("things", '["\\ud800"]'),
+        ("things", "[" * 100_000),
+    ],
+)
+def test_what_no_column_takes_is_refused(caption, field, text):
+    with pytest.raises(Invalid) as refused:
+        result_of(caption, typed(caption, **{field: text}))
+
+    assert set(refused.value.errors) == {field}
+
+
 def test_a_form_shows_again_what_was_typed(caption):
     fields = fields_of(caption, typed(caption, sentence="half a"))
 
