@@ -141,6 +141,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "orchestrator.problems.ProblemMiddleware",
+    "orchestrator.parsers.StorableMiddleware",
 ]
 APPEND_SLASH = False  # SlashMiddleware serves both forms; a redirect would lose a POST's body
 
