@@ -41,7 +41,7 @@ def record(
             mode=attempt.mode,
             repaired=attempt.repaired,
             error_code=attempt.error_class or "",
-            unusable=attempt.unusable.replace("\0", ""),
+            unusable=attempt.unusable,
         )
         for attempt in attempts
     )

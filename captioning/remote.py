@@ -200,7 +200,7 @@ def _outcome(error: gateway.GatewayError, provider: Provider, context: Context) 
     elif error.code == "rate_limited":
         seconds = error.retry_after if error.retry_after is not None else _RATE_LIMIT_SECONDS
         throttle.hold_back(provider, seconds=seconds)
-        outcome = _held_back(f"{error} {_left_alone(provider, seconds)}", seconds)
+        outcome = _held_back(f"{str(error).rstrip('.')}. {_left_alone(provider, seconds)}", seconds)
     else:
         outcome = RetryLater(str(error), code=error.code, after_seconds=error.retry_after)
     outcome.cost_usd = _spent_usd(error.attempts)

@@ -12,13 +12,12 @@ from orchestrator.problems import Invalid
 from .gateway import schema_from_fields
 from .gateway.schema import violations
 from .models import Caption, CaptionSource, Dataset, Image, Perspective, PerspectiveVersion, Review
-from .wording import text_of
+from .wording import LONGEST_TEXT, text_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 MAX_IDS = 10_000
-LONGEST_TEXT = 100_000
 _LONGEST_REASON = 2_000
 
 Errors = dict[str, list[str]]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+LONGEST_TEXT = 100_000  # characters; the index of words takes no text of a megabyte
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -15,10 +16,10 @@ def render(template: str, result: Mapping[str, Any]) -> str:
 
 
 def text_of(template: str, result: Mapping[str, Any]) -> str:
-    """Write an answer as text: by its perspective's template, else its fields line by line."""
+    """Write an answer as text: by its perspective's template, else its fields line by line; cut at LONGEST_TEXT."""
     if template:
-        return render(template, result)
-    return "\n".join(words for value in result.values() if (words := _words(value)))
+        return render(template, result)[:LONGEST_TEXT]
+    return "\n".join(words for value in result.values() if (words := _words(value)))[:LONGEST_TEXT]
 
 
 def _words(value: Any) -> str:

@@ -14,6 +14,7 @@ from captioning.gateway.schema import is_echo, violations
 
 # The greedy middle keeps fences inside string values out of the way.
 _FENCED = re.compile(r"^\s*```[\w-]*\s*\n(?P<inside>.*)\n?```\s*$", re.DOTALL)
+_MOST_REPAIRED = 20_000  # characters; repairing takes the square of the length, minutes for a hundred thousand
 _THINKING = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 
 
@@ -44,8 +45,8 @@ def read_answer(text: str, schema: Mapping[str, Any]) -> Answer:
     clean = plain == text.strip()
     try:
         value = json.loads(plain, parse_constant=_refuse_constant)
-    except ValueError:
-        value, clean = repair_json(plain, return_objects=True, skip_json_loads=True), False
+    except (ValueError, RecursionError):
+        value, clean = _repaired(plain), False
     if value in ("", [], {}) or not isinstance(value, (dict, list)):
         return Answer(None, ["The answer holds no JSON object."])
 
@@ -59,6 +60,15 @@ def read_answer(text: str, schema: Mapping[str, Any]) -> Answer:
             return Answer(candidate, [], repaired=not (clean and candidate is value), is_json=True)
         first_errors = first_errors or errors
     return Answer(None, first_errors or ["The answer is a list, not one object."], repaired=not clean, is_json=True)
+
+
+def _repaired(text: str) -> Any:
+    if len(text) > _MOST_REPAIRED:
+        return ""
+    try:
+        return repair_json(text, return_objects=True, skip_json_loads=True)
+    except (ValueError, RecursionError):  # it knows no way either
+        return ""
 
 
 def _candidates(value: Any) -> Iterator[dict[str, Any]]:

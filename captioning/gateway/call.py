@@ -377,8 +377,8 @@ def send(
 def json_of(response: httpx2.Response) -> Any | None:
     """Parse the body whatever its content type says; None where it is no JSON object or list."""
     try:
-        payload = json.loads(response.content)
-    except ValueError:
+        payload = openai.storable(json.loads(response.content))
+    except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, (dict, list)) else None
 
@@ -407,8 +407,8 @@ def _read_within_bounds(response: httpx2.Response) -> httpx2.Response:
         if len(content) > MAX_ANSWER_BYTES:
             raise Permanent(f"The answer is larger than {MAX_ANSWER_BYTES} bytes.", code="bad_response")
     # The body is decoded by now; the headers that described its packing would unpack it twice.
-    packing = ("content-encoding", "content-length", "transfer-encoding")
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in packing]
+    packing = (b"content-encoding", b"content-length", b"transfer-encoding")
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in packing]
     return httpx2.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
 
 

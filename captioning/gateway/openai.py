@@ -51,6 +51,7 @@ _MODE_WORDS = re.compile(
     re.IGNORECASE,
 )
 _UNKNOWN_PARAMETER_CODES = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter"})
+_MOST_TOKENS = 100_000_000  # a hundred times the longest contexts; who counts more miscounts
 _KEY_SHAPES = re.compile(r"\b(?:sk|pk|gsk|xai)[-_][\w*-]{6,}|\bBearer\s+\S+|\bAIza[\w-]{10,}")
 
 
@@ -201,8 +202,21 @@ def is_about_mode(error: GatewayError) -> bool:
     return error.code == "unsupported_parameter" and error.parameter in _MODE_PARAMETERS
 
 
+def storable(value: Any) -> Any:
+    """Take what no text column holds out of all texts of a JSON value: NUL characters, halves of surrogate pairs."""
+    match value:
+        case str():
+            return value.replace("\0", "").encode("utf-8", "replace").decode()
+        case list():
+            return [storable(entry) for entry in value]
+        case dict():
+            return {storable(name): storable(entry) for name, entry in value.items()}
+    return value
+
+
 def redact(text: str, api_key: str) -> str:
     """Take the key, and what looks like one, out of words that will be stored and shown."""
+    text = storable(text)
     if len(api_key) >= 4:
         text = text.replace(api_key, "[key]")
     return _KEY_SHAPES.sub("[key]", text)
@@ -296,4 +310,4 @@ def _plain(text: str) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
