@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from .crs import checked_crs
 from .errors import Label, Refused
 from .parameters import Parameters
 
@@ -126,18 +127,3 @@ def _crs_of(header: laspy.LasHeader, label: Label) -> CRS | None:
     except Exception as broken:  # pyproj and laspy raise many kinds for a broken record
         raise Refused("broken_crs", "Its reference system cannot be read; export it again.", label) from broken
     return None if crs is None else checked_crs(CRS.from_user_input(crs), label)
-
-
-def checked_crs(crs: CRS, label: Label | None) -> CRS:
-    """Return the horizontal part of a reference system.
-
-    Raises Refused unless it counts in metres: volumes in square degrees mean nothing.
-    """
-    flat = crs.sub_crs_list[0] if crs.is_compound else crs
-    if flat.is_geographic:
-        text = f"Coordinates are in degrees ({flat.name}); project them to metres, for example UTM."
-        raise Refused("crs_not_in_metres", text, label)
-    units = {axis.unit_name for axis in flat.axis_info}
-    if units - {"metre", "meter"}:
-        raise Refused("crs_not_in_metres", f"Coordinates are in {', '.join(sorted(units))}; convert to metres.", label)
-    return flat

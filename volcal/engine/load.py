@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from .cloud import tidy
+from .crs import by_code
 from .errors import Label, Refused
-from .lasfile import checked_crs, read_header, read_points
+from .lasfile import read_header, read_points
 from .parameters import Parameters
 from .stablearea import read_stable_area
 from .workfolder import WorkFolder, write_facts
@@ -27,9 +28,7 @@ CLOUDS: tuple[Label, Label] = ("pre", "post")
 
 def load(folder: WorkFolder, parameters: Parameters, report: Report) -> None:
     """Write pre.npy and post.npy ((n, 3) metres from the origin), and facts: origin, spacing, polygons, CRS."""
-    given = CRS.from_user_input(parameters.crs) if parameters.crs else None
-    if given is not None:
-        checked_crs(given, None)
+    given = by_code(parameters.crs) if parameters.crs else None
     headers = {}
     for label in CLOUDS:
         place = folder.input(label)

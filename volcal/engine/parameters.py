@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
-from .errors import InvalidParameter
+from .errors import InvalidParameter, Refused
 
 
 def _number(default: float | None, low: float, high: float, unit: str, meaning: str) -> Any:
@@ -76,14 +77,22 @@ def _checked(known: Field, value: Any) -> Any:
         return _checked_crs(known.name, value)
     low, high, unit = known.metadata["low"], known.metadata["high"], known.metadata["unit"]
     whole = isinstance(known.default, int) and known.type == "int"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and value != int(value)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidParameter(known.name, f"Give a {'whole ' if whole else ''}number of {unit}.")
     if not low <= value <= high:
-        raise InvalidParameter(known.name, f"Give {low:g} to {high:g} {unit}; {value:g} is outside.")
+        raise InvalidParameter(known.name, f"Give {low:g} to {high:g} {unit}.")
+    if whole and value != int(value):
+        raise InvalidParameter(known.name, f"Give a whole number of {unit}.")
     return int(value) if whole else float(value)
 
 
 def _checked_crs(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.upper().startswith("EPSG:") or not value[5:].isdigit():
+    if not isinstance(value, str) or not re.fullmatch(r"EPSG:[0-9]{4,6}", value, re.IGNORECASE):
         raise InvalidParameter(name, "Name it by its EPSG code, for example EPSG:32633.")
+    from .crs import by_code  # here: most surveys name none, and pyproj is slow to import
+
+    try:
+        by_code(value.upper())
+    except Refused as refused:
+        raise InvalidParameter(name, refused.detail) from None
     return value.upper()

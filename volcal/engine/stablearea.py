@@ -15,8 +15,8 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 from shapely.geometry import shape as shape_of
 
+from .crs import checked_crs
 from .errors import Refused
-from .lasfile import checked_crs
 from .workfolder import WorkFolder
 
 # Rings drawn the other way round are common, and pyshp reads them right; it need not say so on stderr each time.

@@ -55,6 +55,8 @@ def test_a_task_takes_its_choices(as_ada):
     ("body", "field"),
     [
         ({"parameters": {"voxel": 1}}, "parameters.voxel"),
+        ({"parameters": {"max_points": 10**400}}, "parameters.max_points"),
+        ({"crs": "EPSG:32699"}, "crs"),
         ({"parameters": [1]}, "parameters"),
         ({"crs": "WGS 84"}, "crs"),
         ({"crs": 4326}, "crs"),

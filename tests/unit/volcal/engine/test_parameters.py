@@ -31,7 +31,17 @@ def test_defaults_survive_a_round_trip():
         ("core_spacing", float("nan")),
         ("min_region_cores", 8.5),
         ("crs", "UTM 33"),
+        ("min_region_cores", float("inf")),
+        pytest.param("max_points", 10**400, id="max_points-401 digits"),
+        pytest.param("density_t_m3", -(10**400), id="density-401 digits"),
         ("crs", 32633),
+        ("crs", "EPSG:²²²²"),
+        ("crs", "EPSG:3263\n"),
+        ("crs", "EPSG:999999"),
+        ("crs", "EPSG:4326"),
+        ("crs", "EPSG:4978"),
+        ("crs", "EPSG:5773"),
+        ("crs", "EPSG:2225"),
     ],
 )
 def test_a_wrong_value_is_named(name, value):
