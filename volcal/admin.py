@@ -90,7 +90,9 @@ class SurveyForm(forms.ModelForm):
         model = Survey
         fields = ("name", "parameters")
         widgets = {"parameters": forms.Textarea(attrs={"rows": 8, "class": "font-mono w-full"})}
-        help_texts = {"parameters": "Choices that differ from the engine's defaults. They hold from the next run on."}
+        help_texts = {
+            "parameters": "Choices that differ from the engine's defaults. A survey under way begins again with them."
+        }
 
     def clean_parameters(self) -> dict[str, Any]:
         chosen = self.cleaned_data["parameters"]

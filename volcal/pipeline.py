@@ -93,7 +93,7 @@ def _bring_inputs(survey: Survey, folder: WorkFolder, context: Context) -> None:
             "send all four files again.",
             code="uploads_expired",
         )
-    folder.write_parameters(survey.parameters)
+    folder.use_parameters(survey.parameters)
     for file in survey.files.select_related("upload"):
         if folder.has_input(file.label):
             continue

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from .models import Region, Survey
+from .models import Product, Region, Survey
 
 # What the page itself draws from, and nobody needs to save.
 _DRAWN_FROM = {"cloud_preview": "cloud", "before_grid": "before", "after_grid": "after"}
@@ -86,26 +87,27 @@ def is_for_people(name: str) -> bool:
     return name not in _DRAWN_FROM
 
 
-def preview_of(survey: Survey, filenames: Mapping[str, str], regions: Sequence[Region]) -> dict[str, Any] | None:
-    """Give the page's scripts what they draw; None where the engine left no pictures.
+def source_of(product: Product, survey: Survey) -> str:
+    """Name where the page reads a product; another address for other bytes, since browsers keep what they read."""
+    return f"/surveys/{survey.task_id}/files/{product.filename}?v={PurePosixPath(product.key).stem[:16]}"
 
-    filenames: of the downloads, by the engine's names for them.
-    """
+
+def preview_of(survey: Survey, downloads: Sequence[Product], regions: Sequence[Region]) -> dict[str, Any] | None:
+    """Give the page's scripts what they draw; None where the engine left no pictures."""
     said = (survey.summary or {}).get("preview")
-    if not said or not {PICTURE, *_DRAWN_FROM} <= set(filenames):
+    places = {product.name: source_of(product, survey) for product in downloads}
+    if not said or not {PICTURE, *_DRAWN_FROM} <= set(places):
         return None
-    place = f"/surveys/{survey.task_id}/files"
-    version = int(survey.measured_at.timestamp()) if survey.measured_at else 0
     grid, picture = said["grid"], said["difference"]
     return {
-        "picture": f"{place}/{filenames[PICTURE]}?v={version}",
+        "picture": places[PICTURE],
         "bounds": picture["bounds"],
         "width": picture["width_px"],
         "height": picture["height_px"],
         "fullColour": picture["full_colour_m"],
         "heightsFrom": survey.summary["origin"][2] if survey.summary else 0.0,
         "grid": {"rows": grid["rows"], "columns": grid["columns"], "cell": grid["cell_m"], "low": grid["low"]},
-        "files": {use: f"{place}/{filenames[name]}?v={version}" for name, use in _DRAWN_FROM.items()},
+        "files": {use: places[name] for name, use in _DRAWN_FROM.items()},
         "outlines": [
             {"id": region.region_id, "polygon": region.polygon, "title": _title_of_region(region)} for region in regions
         ],

@@ -42,8 +42,14 @@ class WorkFolder:
         (self.path / "done").mkdir(exist_ok=True)
         (self.path / "done" / stage).touch()
 
-    def write_parameters(self, parameters: Mapping[str, Any]) -> None:
-        (self.path / "parameters.json").write_text(json.dumps(dict(parameters)), encoding="utf-8")
+    def use_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Hand the engine its parameters. Stages that ran with others are undone: a result has one set of them."""
+        place = self.path / "parameters.json"
+        text = json.dumps(dict(parameters), sort_keys=True)
+        if place.exists() and place.read_text(encoding="utf-8") == text:
+            return
+        shutil.rmtree(self.path / "done", ignore_errors=True)
+        place.write_text(text, encoding="utf-8")
 
     def has_input(self, label: str) -> bool:
         return (self.path / "input" / label).exists()

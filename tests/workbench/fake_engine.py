@@ -5,7 +5,7 @@ to it `runs` gets a line for each start: stage, process id, the guardian's proce
 mumble, look (notes in `seen` what is left of earlier surveys), litter (leaves a child of its own behind), hang (ignores
 SIGTERM, as does a child of its own, and the guardian is stopped), wait (until the file `go` stands beside the plan),
 crash (dies of a signal while `times` lasts), orphan (kills the guardian), bug, memory, deadline, lie (a result that
-names a file that is not there).
+names a file that is not there). trailer: text behind the picture, which makes it another one.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ HULL = {
 }
 
 
-def publish(folder: Path) -> None:
+def publish(folder: Path, trailer: str = "") -> None:
     products = folder / "products"
     products.mkdir(exist_ok=True)
-    (products / "region-1.png").write_bytes(PIXEL)
+    (products / "region-1.png").write_bytes(PIXEL + trailer.encode())
     (products / "regions.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
     inputs = {label: (folder / "input" / label).stat().st_size for label in ("pre", "post", "shp", "shx")}
     summary = {
@@ -106,7 +106,7 @@ def run(plan: Path, stage: str, folder: Path, _parameters: Parameters, report: C
             return
     (folder / "state" / stage).mkdir(parents=True, exist_ok=True)
     if stage == "publish":
-        publish(folder)
+        publish(folder, todo.get("trailer", ""))
 
 
 def leave_behind(note: Path) -> None:

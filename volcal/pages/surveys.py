@@ -28,7 +28,7 @@ from uploads.models import Upload
 from .. import intake
 from ..models import Label, ProductKind, Survey, results_of
 from ..states import TaskStatus, current_of, failure_of, percent_of, reason_of, stages_of, status_of
-from ..summaries import facts_of, headline_of, is_for_people, preview_of, title_of
+from ..summaries import facts_of, headline_of, is_for_people, preview_of, source_of, title_of
 
 SURVEYS_A_PAGE = 30
 ENDED = (TaskStatus.DONE, TaskStatus.ERROR, TaskStatus.KILLED)
@@ -131,7 +131,6 @@ def _state_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
         "reason": reason_of(shown.job) if shown.job is not None and status in ENDED[1:] else "",
         "cause": cause,
         "is_final": status in ENDED,
-        "parameters_text": json.dumps(shown.parameters, indent=2) if shown.parameters else "",
     }
 
 
@@ -155,18 +154,16 @@ def _results_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
     summary = shown.summary or {}
     downloads = [product for product in results["products"] if product.kind == ProductKind.DOWNLOAD]
     regions = results["regions"]
-    preview = preview_of(shown, {product.name: product.filename for product in downloads}, regions)
+    preview = preview_of(shown, downloads, regions)
     return {
         "headline": headline_of(summary),
         "facts": facts_of(summary),
+        # Not the survey's own: those may have been changed since.
+        "parameters_text": json.dumps(summary.get("parameters", {}), indent=2),
         "warnings": summary.get("warnings", []),
         "detectable": summary.get("detectable_volume"),
         "regions": regions,
-        "pictures": {
-            region.pk: f"/surveys/{shown.task_id}/files/{region.picture.filename}"
-            for region in regions
-            if region.picture is not None
-        },
+        "pictures": {region.pk: source_of(region.picture, shown) for region in regions if region.picture is not None},
         "downloads": [
             {
                 "product": product,

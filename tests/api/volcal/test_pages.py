@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
@@ -172,6 +174,31 @@ def test_products_come_from_the_pages_own_origin(browser, ada, engine):
     assert async_to_sync(_body_of)(answer) == b'{"type": "FeatureCollection", "features": []}'
     assert answer["Content-Disposition"].startswith("attachment")
     assert browser.get(f"/surveys/{survey.task_id}/files/nothing.tif").status_code == 404
+
+
+def test_another_picture_has_another_address(browser, ada, engine):
+    page = f"/surveys/{measure(make_survey(ada)).task_id}"
+    find = re.compile(r'<img class="survey-region-picture" src="([^"]+)"').findall
+
+    first = find(browser.get(page).content.decode())
+    for trailer in ("", "drawn anew"):
+        engine.plan(publish={"trailer": trailer})
+        browser.post(f"{page}/again")
+        measure(Survey.objects.get())
+        again = find(browser.get(page).content.decode())
+        assert (len(again), again == first) == (1, not trailer)
+
+    assert browser.get(again[0]).status_code == 200
+
+
+def test_results_stand_beside_the_parameters_they_were_measured_with(browser, ada, engine):
+    survey = measure(make_survey(ada, parameters={"cell_m": 1.5}))
+    Survey.objects.update(parameters={"cell_m": 9.5})
+
+    html = browser.get(f"/surveys/{survey.task_id}").content.decode()
+
+    assert "&quot;cell_m&quot;: 1.5" in html
+    assert "9.5" not in html
 
 
 async def _body_of(answer) -> bytes:

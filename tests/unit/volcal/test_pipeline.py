@@ -17,7 +17,7 @@ from tests.workbench.waiting import wait_until
 from uploads import storage
 from volcal import stageprocess, workfolders
 from volcal.engine.stages import STAGES
-from volcal.models import ProductKind
+from volcal.models import ProductKind, Survey
 from volcal.states import failure_of, reason_of, stages_of
 from volcal.workfolders import WorkFolder
 
@@ -181,6 +181,18 @@ def test_a_machine_without_the_folder_runs_the_earlier_stages_again(ada, engine,
 
     assert engine.runs() == ["load", "align", "compare", "load", "align", "compare", "measure", "publish"]
     assert status_of(survey) == "done"
+
+
+def test_parameters_that_change_on_the_way_hold_for_every_stage(ada, engine):
+    engine.plan(compare={"do": "crash", "times": 1})
+    survey = measure(make_survey(ada, parameters={"core_spacing": 4}))
+    Survey.objects.update(parameters={"core_spacing": 5.0})
+
+    make_due()
+    survey = measure(survey)
+
+    assert engine.runs() == ["load", "align", "compare", "load", "align", "compare", "measure", "publish"]
+    assert survey.summary["parameters"] == {"core_spacing": 5.0}
 
 
 def test_a_lost_worker_on_the_last_attempt_kills_the_task(ada, engine):
