@@ -45,8 +45,8 @@ class TaskNotFound(NotFound):
 class FilesMissing(Invalid):
     """Files of the task are missing"""
 
-    def __init__(self, missing: list[str]) -> None:
-        super().__init__(f"Upload the missing files first: {', '.join(missing)}.", missing=missing)
+    def __init__(self, survey: Survey, missing: list[str]) -> None:
+        super().__init__(survey.advice(missing), missing=missing)
 
 
 class AlreadyMeasured(Conflict):
@@ -107,7 +107,7 @@ def start(survey: Survey, *, by: User | None) -> None:
     with transaction.atomic():
         survey = _locked(survey)
         if missing := survey.missing():
-            raise FilesMissing(missing)
+            raise FilesMissing(survey, missing)
         job = survey.job
         if job is not None and job.status == JobStatus.FAILED:
             if job.archived:
@@ -130,7 +130,7 @@ def measure_again(survey: Survey, *, parameters: Mapping[str, Any] | None = None
         if survey.job is not None and not survey.job.is_final:
             raise Conflict("The survey is under way; cancel it or let it finish first.")
         if missing := survey.missing():
-            raise FilesMissing(missing)
+            raise FilesMissing(survey, missing)
         if chosen is not None:
             survey.parameters = chosen
             survey.save(update_fields=["parameters"])
@@ -159,7 +159,7 @@ def file_finished(sender: type[Upload], upload: Upload, **kwargs: object) -> Non
         return
     if survey.release_if_complete():
         logger.info("survey complete", extra={"survey": str(survey.task_id)})
-    elif survey.files.exclude(upload__removed_at=None).exists():
+    elif survey.has_lost_files():
         survey.give_up()
     else:  # a client that sends one file after the other is still at it
         intake.keep_waiting(survey.files.values_list("upload_id", flat=True))

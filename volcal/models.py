@@ -15,7 +15,7 @@ from jobs.states import JobStatus
 from uploads.intake import let_go
 from uploads.models import Upload
 
-from .states import TaskStatus, lost_items, status_of
+from .states import TaskStatus, lost_items, reason_of, status_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser, AnonymousUser
@@ -88,6 +88,29 @@ class Survey(models.Model):
         """Say how the task stands in the words of its clients. missing: the files that are not complete."""
         is_lost = self.job is not None and self.job.status == JobStatus.FAILED and lost_items().filter(job=self.job)
         return status_of(self.job, is_complete=not missing, is_measured=self.summary is not None, is_lost=bool(is_lost))
+
+    def has_lost_files(self) -> bool:
+        """Tell whether a file expired or was withdrawn, so that the survey can never be complete."""
+        return self.files.filter(upload__removed_at=None).count() < len(Label)
+
+    def advice(self, missing: list[str]) -> str:
+        """Say what to do about files that are missing."""
+        names = ", ".join(missing)
+        if not self.has_lost_files():
+            return f"Upload the missing files first: {names}."
+        return (
+            f"{names}: The upload expired or was withdrawn before it was complete. Create a new task and send all four "
+            "files again."
+        )
+
+    def reason(self, missing: list[str]) -> str:
+        """Say why the task came to nothing, and how to go on."""
+        if self.job is None:
+            return "The task was removed from the queue."
+        if self.job.status == JobStatus.CANCELLED and missing:
+            then = "" if self.has_lost_files() else " Then start it again."
+            return f"The task was cancelled. {self.advice(missing)}{then}"
+        return reason_of(self.job)
 
     def release_if_complete(self) -> bool:
         """Let the job go if all files are there; within the caller's transaction. Tells whether this call did it.

@@ -88,11 +88,7 @@ class SurveyPipeline:
 def _bring_inputs(survey: Survey, folder: WorkFolder, context: Context) -> None:
     """Copy the uploads from the store, unless they are here already. Raises Permanent if one will never be there."""
     if missing := survey.missing():
-        raise Permanent(
-            f"{', '.join(missing)}: The upload expired or was withdrawn before it was complete. Create a new task and "
-            "send all four files again.",
-            code="uploads_expired",
-        )
+        raise Permanent(survey.advice(missing), code="uploads_expired")
     folder.use_parameters(survey.parameters)
     for file in survey.files.select_related("upload"):
         if folder.has_input(file.label):

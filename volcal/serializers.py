@@ -12,7 +12,7 @@ from uploads.intake import address_of
 from uploads.links import signed_url
 
 from .models import Label, ProductKind, Region, Survey, results_of
-from .states import TaskStatus, current_of, percent_of, reason_of, stages_of
+from .states import TaskStatus, current_of, percent_of, stages_of
 
 _LABELS = [label.value for label in Label]
 _NUMBER = {"type": "number"}
@@ -125,7 +125,7 @@ def render_state(survey: Survey, request: HttpRequest) -> dict[str, Any]:
     if status == TaskStatus.DONE:
         answer["results"] = render_results(survey, request)
     elif status in (TaskStatus.ERROR, TaskStatus.KILLED):
-        answer["results"] = reason_of(survey.job) if survey.job is not None else "The task was removed from the queue."
+        answer["results"] = survey.reason(missing)
     return answer
 
 

@@ -47,8 +47,12 @@ function take(label, file) {
 
 const NAMED = { pre: /(^|[^a-z])(pre|before|old)/i, post: /(^|[^a-z])(post|after|new)/i };
 
+function kindOf(file) {
+  return KINDS[file.name.split(".").pop().toLowerCase()];
+}
+
 function labelOf(file, free) {
-  const kind = KINDS[file.name.split(".").pop().toLowerCase()];
+  const kind = kindOf(file);
   if (kind !== "cloud") return kind;
   // "post.laz" sorts before "pre.laz": what a name says comes first, its place in the alphabet (dates) last.
   const named = ["pre", "post"].find((label) => NAMED[label].test(file.name));
@@ -61,7 +65,10 @@ function sortOut(files, asked) {
   // Several files at once find their places by their kinds and names.
   const list = [...files].sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
   if (list.length === 1 && asked) return take(asked, list[0]);
-  const free = ["pre", "post"].filter((label) => !isDone(label) && !running.has(label));
+  // Clouds that come one after the other take the places that are left; as many as both replace what was chosen.
+  const open = ["pre", "post"].filter((label) => !isDone(label) && !running.has(label));
+  const left = open.filter((label) => !chosen.has(label));
+  const free = list.filter((file) => kindOf(file) === "cloud").length > left.length ? open : left;
   for (const file of list) {
     const label = labelOf(file, free);
     if (label && !isDone(label)) take(label, file);

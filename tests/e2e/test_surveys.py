@@ -74,6 +74,47 @@ def test_a_file_that_another_client_sends_is_seen_to_arrive(page: Page, tmp_path
     expect(page.locator('[data-label="shp"] [data-said]')).to_contain_text("Complete")
 
 
+def drop(page: Page, *names: str) -> None:
+    page.evaluate(
+        """names => {
+            const dataTransfer = new DataTransfer();
+            for (const name of names) dataTransfer.items.add(new File(["points"], name));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        list(names),
+    )
+
+
+def test_clouds_that_are_dropped_one_by_one_take_one_place_each(page: Page) -> None:
+    page.goto("/surveys/new")
+    pre, post = (page.locator(f'[data-label="{label}"] [data-said]') for label in ("pre", "post"))
+
+    drop(page, "New quarry 2024.laz")
+    drop(page, "New quarry 2025.laz")
+
+    expect(pre).to_contain_text("2025.laz")  # "New" names the cloud after, and the first one has taken that place
+    expect(post).to_contain_text("2024.laz")
+    drop(page, "June 2025.laz", "June 2024.laz")
+    expect(pre).to_contain_text("June 2024.laz")
+    expect(post).to_contain_text("June 2025.laz")
+
+
+def test_a_survey_cancelled_while_it_waits_takes_its_files_and_starts_again(page: Page, tmp_path: Path) -> None:
+    files = scene(4, n_points=2_000, extent_m=150).write(tmp_path)
+    page.goto("/surveys/new")
+    page.get_by_role("button", name="Create and upload").click()
+    expect(page).to_have_url(re.compile("/surveys/[0-9a-f-]{36}$"))
+    page.locator("#cancel summary").click()
+    page.get_by_role("button", name="Cancel the survey").click()
+    expect(page.get_by_role("alert")).to_contain_text("Upload the missing files first")
+
+    page.locator("#file-pre").set_input_files([files.pre, files.post, files.shp, files.shx])
+
+    expect(page.get_by_role("alert")).to_contain_text("Start it again to measure the same files.")
+    page.get_by_role("button", name="Start again").click()
+    expect(page.locator("#survey-state")).to_contain_text(re.compile("running|error|done"), timeout=MEASURED_MS)
+
+
 def test_a_file_that_is_no_cloud_ends_with_words_that_name_it(page: Page, tmp_path: Path) -> None:
     files = scene(4, n_points=2_000, extent_m=150).write(tmp_path)
     files.post.write_bytes(b"this is no point cloud" * 100)

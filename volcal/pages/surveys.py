@@ -27,7 +27,7 @@ from uploads.models import Upload
 
 from .. import intake
 from ..models import Label, ProductKind, Survey, results_of
-from ..states import TaskStatus, current_of, failure_of, percent_of, reason_of, stages_of, status_of
+from ..states import TaskStatus, current_of, failure_of, percent_of, stages_of, status_of
 from ..summaries import facts_of, headline_of, is_for_people, preview_of, source_of, title_of
 
 SURVEYS_A_PAGE = 30
@@ -117,10 +117,13 @@ def _survey(request: HttpRequest, task_id: UUID) -> Survey:
 
 
 def _state_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
-    status = shown.status(shown.missing())
+    missing = shown.missing()
+    status = shown.status(missing)
+    is_stuck = bool(missing) and shown.has_lost_files()
     stages = stages_of(shown.job)
     cause = failure_of(shown.job) if shown.job is not None and status in (TaskStatus.ERROR, TaskStatus.KILLED) else None
-    files = _files_context(shown, request) if status == TaskStatus.WAITING else {}
+    takes_files = bool(missing) and status in (TaskStatus.WAITING, TaskStatus.KILLED) and not is_stuck
+    files = _files_context(shown, request) if takes_files else {}
     return files | {
         "survey": shown,
         "job": Job.objects.with_position().filter(pk=shown.job_id).first(),
@@ -128,7 +131,8 @@ def _state_context(shown: Survey, request: HttpRequest) -> dict[str, Any]:
         "stages": stages,
         "percent": 100 if status == TaskStatus.DONE else percent_of(stages),
         "stage": current_of(stages),
-        "reason": reason_of(shown.job) if shown.job is not None and status in ENDED[1:] else "",
+        "reason": shown.reason(missing) if status in ENDED[1:] else "",
+        "is_stuck": is_stuck,
         "cause": cause,
         "is_final": status in ENDED,
     }

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.api.pages.test_pages import Markup, policy_of
-from tests.surveys import fresh, make_survey, measure, send, status_of, upload_of
+from tests.surveys import committed, fresh, make_survey, measure, send, status_of, upload_all, upload_of
 from tests.workbench.rows import make_user
 from uploads.holds import Hold
+from uploads.models import Upload
+from uploads.sweeping import sweep
 from volcal.models import Survey
 
 pytestmark = pytest.mark.django_db
@@ -86,6 +90,45 @@ def test_the_state_of_a_waiting_survey_says_which_file_a_client_is_sending(brows
 
     assert "2.0\N{NO-BREAK SPACE}KB are here; a client is sending more." in while_sent
     assert "2.0\N{NO-BREAK SPACE}KB are here; choose the file again to go on." in afterwards
+
+
+def test_a_survey_cancelled_before_its_files_came_still_takes_them(browser, ada, engine):
+    survey = make_survey(ada, with_files=False)
+    page = f"/surveys/{survey.task_id}"
+    send(upload_of(survey, "pre"), b"pre")
+
+    browser.post(f"{page}/cancel")
+    html = browser.get(page).content.decode()
+    upload_all(survey, without=("pre",))
+    complete = browser.get(page).content.decode()
+    browser.post(f"{page}/start")
+
+    assert "Upload the missing files first: post, shp, shx. Then start it again." in html
+    assert "survey-upload.js" in html
+    assert upload_of(survey, "post").id.hex in html.replace("-", "")
+    assert "Start it again to measure the same files." in complete
+    assert 'id="survey-files"' not in complete
+    assert status_of(measure(survey)) == "done"
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_survey_whose_files_expired_offers_a_new_one_instead_of_another_try(browser, ada, engine, is_cancelled):
+    survey = make_survey(ada, with_files=False)
+    page = f"/surveys/{survey.task_id}"
+    if is_cancelled:
+        survey.job.cancel(by=ada)
+    Upload.objects.filter(survey_file__survey=survey).update(expires_at=Now() - timedelta(seconds=1))
+    with committed():
+        sweep()
+    measure(survey)
+
+    html = browser.get(page).content.decode()
+
+    assert status_of(survey) == ("killed" if is_cancelled else "error")
+    assert "Create a new task and send all four files again." in html
+    assert 'href="/surveys/new"' in html
+    for absent in (f"{page}/start", 'id="survey-files"', "change the parameters"):
+        assert absent not in html
 
 
 def test_an_error_says_where_why_and_how_to_go_on(browser, ada, engine):

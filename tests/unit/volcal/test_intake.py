@@ -281,7 +281,7 @@ def test_a_survey_whose_file_expired_ends_once_with_what_to_do(ada, engine):
     assert reason_of(survey.job).startswith("post, shx: The upload expired or was withdrawn")
     assert engine.runs() == []
     assert JobEvent.objects.filter(job=survey.job, type="JOB_FAILED").count() == 1
-    with pytest.raises(FilesMissing):
+    with pytest.raises(FilesMissing, match="Create a new task"):
         intake.start(survey, by=ada)
 
 
