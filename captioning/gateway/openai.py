@@ -206,7 +206,7 @@ def storable(value: Any) -> Any:
     """Take what no text column holds out of all texts of a JSON value: NUL characters, halves of surrogate pairs."""
     match value:
         case str():
-            return value.replace("\0", "").encode("utf-8", "replace").decode()
+            return value.replace("\0", "").encode("utf-8", "ignore").decode()
         case list():
             return [storable(entry) for entry in value]
         case dict():
