@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.parsers import json_value
+from orchestrator.problems import Invalid
+
 from . import documents
 from .documents import Errors
 from .gateway import InvalidSchema, schema_from_fields
@@ -52,9 +55,9 @@ def read(typed: QueryDict) -> tuple[dict[str, Any], Errors]:
     for name in _JSON:
         text = typed.get(name, "").strip()
         try:
-            document[name] = json.loads(text) if text else ({} if name == "local_vision" else [])
-        except ValueError as fault:
-            errors[name] = [f"This is not JSON: {fault}."]
+            document[name] = json_value(text, called="This") if text else ({} if name == "local_vision" else [])
+        except Invalid as refusal:
+            errors[name] = [refusal.detail]
     try:
         document["priority"] = int(typed.get("priority", "").strip() or 100)
     except ValueError:

@@ -186,7 +186,7 @@ def _checked(request: HttpRequest) -> dict[str, Any]:
         errors["builds_on"] = [f"There is no perspective {name!r}." for name in unknown]
     fields = document.get("schema_fields")
     is_sound = not any(path.startswith("schema_fields") for path in errors)
-    local = vision.supports(document) if is_sound else None
+    local = vision.supports(document) if is_sound and "local_vision" not in errors else None
     return {
         "errors": errors,
         "fields": fields if is_sound else [],

@@ -109,6 +109,11 @@ def test_saving_makes_a_new_version_and_the_same_wording_none(ada_browses, ada):
     ("members", "said"),
     [
         ({"schema_fields": "[{"}, "not JSON"),
+        ({"schema_fields": "[" * 100_000}, "nested deeper"),
+        ({"schema_fields": '["\\u0000"]'}, "NUL characters"),
+        ({"schema_fields": "[1e999]"}, "too large"),
+        ({"local_vision": "[1]"}, "local_vision"),
+        ({"local_vision": '{"tags": 5}'}, "local_vision"),
         ({"schema_fields": []}, "at least one field"),
         ({"context_template": "{nothing}"}, "not one of the fields"),
         ({"builds_on": ["nobody"]}, "no perspective"),
