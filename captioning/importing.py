@@ -11,8 +11,8 @@ from jobs.creation import JobDraft, create
 from jobs.models import JobItem
 from jobs.pipelines import Cancelled, Context, Finished, NewItem, Outage, Permanent, Result, WorkItem, WorkJob
 from jobs.states import ItemStatus
-from orchestrator.parsers import is_storable
 from orchestrator.problems import Invalid
+from orchestrator.texts import is_storable
 from uploads.storage import StoreUnavailable
 
 from . import workspace

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from orchestrator.parsers import is_storable
 from orchestrator.problems import Conflict, NotFound
+from orchestrator.texts import is_storable
 from uploads import storage
 
 from . import lookalikes, pictures, workspace

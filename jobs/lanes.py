@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,8 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
 from django.db.models import F
+
+from orchestrator.texts import storable
 
 from . import sql
 from .models import Executor, Job, JobEvent, JobItem, Lane, OnFailedDependency
@@ -157,18 +159,6 @@ def _step(lane: HeldLane, settlements: Sequence[Settlement], batch: int, perspec
 def dump(value: Any) -> str:
     """Write a result as JSON that PostgreSQL takes. Raises ValueError for NaN and infinity."""
     return json.dumps(storable(value), cls=DjangoJSONEncoder, allow_nan=False)
-
-
-def storable(value: Any) -> Any:
-    """Leave out of all texts in a value what no text column takes: NUL, and halves of surrogate pairs."""
-    match value:
-        case str():
-            return value.replace("\0", "").encode("utf-8", "ignore").decode()
-        case Mapping():
-            return {storable(key): storable(member) for key, member in value.items()}
-        case list() | tuple():
-            return [storable(member) for member in value]
-    return value
 
 
 def _follow_edges(lane: HeldLane, settlements: Sequence[Settlement]) -> None:

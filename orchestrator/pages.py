@@ -11,8 +11,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .parsers import is_storable
 from .problems import Invalid, flatten
+from .texts import is_storable
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 500

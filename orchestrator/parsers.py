@@ -13,6 +13,7 @@ from rest_framework.parsers import BaseParser
 from . import problems
 from .middleware import Middleware
 from .problems import Invalid
+from .texts import is_storable
 
 _MAX_DEPTH = 64
 
@@ -77,11 +78,6 @@ def json_value(text: str, *, called: str = "The body") -> Any:
         raise Invalid(f"{called} is not usable JSON: {error}") from None
     _check(value, called)
     return value
-
-
-def is_storable(text: str) -> bool:
-    """Tell whether a text column takes this: no NUL character, no half of a surrogate pair."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check(value: Any, called: str) -> None:

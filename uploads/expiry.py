@@ -8,15 +8,15 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Expression, Q, QuerySet
 from django.db.models.functions import Now
 
 from .models import Upload
 
 
-def from_now() -> Now:
+def from_now() -> Expression:
     """Return when an upload ends that gets no byte from now on."""
-    return Now() + timedelta(seconds=settings.UPLOAD_EXPIRE_SECONDS)  # type: ignore[return-value]
+    return Now() + timedelta(seconds=settings.UPLOAD_EXPIRE_SECONDS)
 
 
 def keep_waiting(upload_ids: Iterable[UUID]) -> None:
@@ -38,7 +38,7 @@ def let_go(upload_ids: Iterable[UUID]) -> None:
     _set(Upload.objects.filter(pk__in=list(upload_ids)), Now())
 
 
-def _set(uploads: QuerySet[Upload], expires_at: Now) -> None:
+def _set(uploads: QuerySet[Upload], expires_at: Expression) -> None:
     """Leave out those that somebody else has locked: they are finished or removed at this moment, and who does that may
     in turn wait for what our caller holds."""
     with transaction.atomic():

@@ -25,6 +25,7 @@ from orchestrator.problems import NotFound, Unavailable
 
 CHUNK_BYTES = 256 * 1024
 _PAGE = 1000  # what S3 lists at once
+_s3: Any = default_storage  # where it is no folder: for what S3Storage has beyond Django's interface
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,7 +50,7 @@ def ensure_place() -> None:
         if isinstance(default_storage, FileSystemStorage):
             Path(default_storage.location).mkdir(parents=True, exist_ok=True)
             return
-        bucket = default_storage.bucket  # type: ignore[attr-defined]
+        bucket = _s3.bucket
         try:
             bucket.meta.client.head_bucket(Bucket=bucket.name)
         except ClientError as error:
@@ -127,8 +128,8 @@ def pages_of(folder: str) -> Iterator[list[str]]:
             while page := list(islice(keys, _PAGE)):
                 yield page
             return
-        place = f"{default_storage._normalize_name(folder)}/"  # type: ignore[attr-defined]
-        for listed in default_storage.bucket.objects.filter(Prefix=place).pages():  # type: ignore[attr-defined]
+        place = f"{_s3._normalize_name(folder)}/"
+        for listed in _s3.bucket.objects.filter(Prefix=place).pages():
             yield [f"{folder}/{entry.key.removeprefix(place)}" for entry in listed]
 
 
@@ -165,7 +166,7 @@ class Stream:
 
 def _object(key: str) -> Any:
     """Name an object of the bucket, with nothing of Django in between."""
-    return default_storage.bucket.Object(default_storage._normalize_name(key))  # type: ignore[attr-defined]
+    return _s3.bucket.Object(_s3._normalize_name(key))
 
 
 def _local_keys(place: Path, folder: str) -> Iterator[str]:

@@ -93,11 +93,11 @@ class Survey(models.Model):
         """Tell whether a file expired or was withdrawn, so that the survey can never be complete."""
         return self.files.filter(upload__removed_at=None).count() < len(Label)
 
-    def advice(self, missing: list[str]) -> str:
-        """Say what to do about files that are missing."""
+    def advice(self, missing: list[str], *, then: str = "") -> str:
+        """Say what to do about files that are missing. then: what comes after, if they can still be sent."""
         names = ", ".join(missing)
         if not self.has_lost_files():
-            return f"Upload the missing files first: {names}."
+            return f"Upload the missing files first: {names}.{then}"
         return (
             f"{names}: The upload expired or was withdrawn before it was complete. Create a new task and send all four "
             "files again."
@@ -108,8 +108,7 @@ class Survey(models.Model):
         if self.job is None:
             return "The task was removed from the queue."
         if self.job.status == JobStatus.CANCELLED and missing:
-            then = "" if self.has_lost_files() else " Then start it again."
-            return f"The task was cancelled. {self.advice(missing)}{then}"
+            return f"The task was cancelled. {self.advice(missing, then=' Then start it again.')}"
         return reason_of(self.job)
 
     def release_if_complete(self) -> bool:

@@ -29,6 +29,7 @@ from captioning.gateway.request import (
 )
 from captioning.gateway.retry import Patience, retry_after_seconds
 from captioning.gateway.schema import InvalidSchema, check_schema
+from orchestrator.texts import storable
 
 MEMORY = Memory()
 _MOST_KEPT = 20_000  # characters of an answer that was of no use
@@ -375,9 +376,12 @@ def send(
 
 
 def json_of(response: httpx2.Response) -> Any | None:
-    """Parse the body whatever its content type says; None where it is no JSON object or list."""
+    """Parse the body whatever its content type says; None where it is no JSON object or list.
+
+    Without NUL and halves of surrogate pairs, which fit neither into the books nor into a repair turn.
+    """
     try:
-        payload = openai.storable(json.loads(response.content))
+        payload = storable(json.loads(response.content))
     except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, (dict, list)) else None

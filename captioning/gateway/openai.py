@@ -13,6 +13,7 @@ from captioning.gateway.prompt import assemble
 from captioning.gateway.request import CaptionRequest, Mode, Profile, Usage
 from captioning.gateway.retry import LONGEST_ASKED_SECONDS
 from captioning.gateway.schema import is_strict
+from orchestrator.texts import storable
 
 CHAT_ROUTE = "chat/completions"
 MODELS_ROUTE = "models"
@@ -127,8 +128,6 @@ def read_message(payload: Any) -> Message:
     if isinstance(content, list):  # some servers answer in parts, as the request does
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     text = str(content) if arguments is None else str(arguments)
-    # NUL and halves of surrogate pairs fit neither into the books nor into a repair turn.
-    text = text.replace("\0", "").encode("utf-8", "ignore").decode()
     return Message(text, str(finish_reason), str(refusal), used_tool=arguments is not None)
 
 
@@ -200,18 +199,6 @@ def error_from(status: int, payload: Any, text: str, *, retry_after: float | Non
 def is_about_mode(error: GatewayError) -> bool:
     """Tell whether the server refused the way of asking for a schema, so that the next rung may work."""
     return error.code == "unsupported_parameter" and error.parameter in _MODE_PARAMETERS
-
-
-def storable(value: Any) -> Any:
-    """Take what no text column holds out of all texts of a JSON value: NUL characters, halves of surrogate pairs."""
-    match value:
-        case str():
-            return value.replace("\0", "").encode("utf-8", "ignore").decode()
-        case list():
-            return [storable(entry) for entry in value]
-        case dict():
-            return {storable(name): storable(entry) for name, entry in value.items()}
-    return value
 
 
 def redact(text: str, api_key: str) -> str:
