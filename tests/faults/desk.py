@@ -76,7 +76,7 @@ class Desk:
         self._supervisor = subprocess.Popen(
             [sys.executable, "manage.py", "up", *arguments],
             cwd=PROJECT,
-            env=self._environment(),
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -90,13 +90,14 @@ class Desk:
         return subprocess.run(
             [sys.executable, "manage.py", "prepare"],
             cwd=PROJECT,
-            env=self._environment(),
+            env=self.environment(),
             stdout=subprocess.PIPE,
             text=True,
             check=True,
         ).stdout
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What its processes are given, and nothing of the test run's own."""
         ours = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
         return {**ours, **self.variables, "PORT": str(self.port), "TUS_PORT": str(self.tus_port)}
 

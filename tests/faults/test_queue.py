@@ -34,11 +34,10 @@ class Bench(Desk):
         super().__init__(folder, DJANGO_SETTINGS_MODULE="tests.workbench.settings", **quick, **variables)
 
     def make_job(self, items: int | list[dict[str, Any]], **draft: Any) -> str:
-        environment = os.environ | self.variables | {"DATABASE_URL": "", "SECRET_KEY": ""}
         made = subprocess.run(
             [sys.executable, "manage.py", "make_job"],
             cwd=PROJECT,
-            env=environment,
+            env=self.environment(),
             input=json.dumps({"items": items, **draft}),
             capture_output=True,
             text=True,
